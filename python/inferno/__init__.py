@@ -1,0 +1,38 @@
+"""Inferno runs Llama-family checkpoints on the CPU, straight from their safetensors files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from inferno.errors import InfernoError
+
+if TYPE_CHECKING:
+    from inferno.engine.llm import LLM
+    from inferno.engine.outputs import CompletionOutput, RequestOutput, StreamPiece
+    from inferno.engine.sampling import SamplingParams
+
+__version__ = "0.1.0"
+__all__ = ["LLM", "CompletionOutput", "InfernoError", "RequestOutput", "SamplingParams", "StreamPiece"]
+
+# Loaded on first use: `import inferno` costs no more than the interpreter's own work.
+_LAZY = {
+    "LLM": "inferno.engine.llm",
+    "SamplingParams": "inferno.engine.sampling",
+    "CompletionOutput": "inferno.engine.outputs",
+    "RequestOutput": "inferno.engine.outputs",
+    "StreamPiece": "inferno.engine.outputs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        from importlib import import_module
+
+        value = getattr(import_module(_LAZY[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'inferno' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])
