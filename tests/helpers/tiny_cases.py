@@ -13,7 +13,7 @@ from typing import Any
 from tiny import random_tokens, tiny_config
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one object a case, so that it can be a cache's key
 class Case:
     """One checkpoint and one text. `ctx_size` is the length for which `dynamic` and `longrope` fix their frequencies;
     the text has exactly that length, because transformers takes the frequencies from the text's."""
