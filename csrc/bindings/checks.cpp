@@ -1,0 +1,89 @@
+#include "bindings/checks.h"
+
+#include <stdexcept>
+
+namespace inferno::bindings {
+namespace {
+
+std::string shape_text(const py::ssize_t* begin, const py::ssize_t* end) {
+  std::string text = "(";
+  for (const py::ssize_t* p = begin; p != end; ++p) text += (p == begin ? "" : ", ") + std::to_string(*p);
+  return text + (end - begin == 1 ? ",)" : ")");
+}
+
+bool contiguous(const py::array& a) { return (a.flags() & py::array::c_style) != 0; }
+
+// A NumPy array whose data may start anywhere is flagged unaligned; stored weights may be so, activations may not.
+bool aligned(const py::array& a) {
+  return reinterpret_cast<std::uintptr_t>(a.data()) % static_cast<std::uintptr_t>(a.itemsize()) == 0;
+}
+
+template <class T>
+void require_plain(const py::array& a, py::ssize_t ndim, const std::string& what, const char* type) {
+  require(py::isinstance<py::array_t<T>>(a) && a.ndim() == ndim && contiguous(a) && aligned(a),
+          what + " must be a contiguous, aligned " + std::to_string(ndim) + "-d array of " + type + "; got " +
+              describe(a));
+}
+
+void require_writeable(const py::array& a, const std::string& what) {
+  require(a.writeable(), what + " must be writeable; got a read-only array");
+}
+
+DType stored_dtype(const py::array& a, const std::string& what) {
+  if (py::isinstance<py::array_t<float>>(a)) return DType::kF32;
+  if (a.dtype().kind() == 'f' && a.itemsize() == 2) return DType::kF16;
+  if (a.dtype().kind() == 'u' && a.itemsize() == 2) return DType::kBF16;
+  throw std::invalid_argument(what + " must be float32, float16 or uint16 (BF16); got " + describe(a));
+}
+
+}  // namespace
+
+void require(bool ok, const std::string& message) {
+  if (!ok) throw std::invalid_argument(message);
+}
+
+std::string describe(const py::array& a) {
+  const std::string type = py::str(static_cast<py::handle>(a.dtype()));
+  return shape_text(a.shape(), a.shape() + a.ndim()) + " " + type + (contiguous(a) ? "" : ", strided") +
+         (aligned(a) ? "" : ", unaligned");
+}
+
+Stored stored(const py::array& a, const std::string& what) {
+  const DType dtype = stored_dtype(a, what);
+  require(contiguous(a), what + " must be contiguous; got " + describe(a));
+  return {a.data(), dtype};
+}
+
+const float* f32(const py::array& a, py::ssize_t ndim, const std::string& what) {
+  require_plain<float>(a, ndim, what, "float32");
+  return static_cast<const float*>(a.data());
+}
+
+const std::int32_t* i32(const py::array& a, py::ssize_t ndim, const std::string& what) {
+  require_plain<std::int32_t>(a, ndim, what, "int32");
+  return static_cast<const std::int32_t*>(a.data());
+}
+
+float* f32_out(py::array& a, py::ssize_t ndim, const std::string& what) {
+  require_plain<float>(a, ndim, what, "float32");
+  require_writeable(a, what);
+  return static_cast<float*>(a.mutable_data());
+}
+
+void* stored_out(py::array& a, py::ssize_t ndim, const std::string& what, DType* dtype) {
+  *dtype = stored_dtype(a, what);
+  require(a.ndim() == ndim && contiguous(a) && aligned(a),
+          what + " must be a contiguous, aligned " + std::to_string(ndim) + "-d array; got " + describe(a));
+  require_writeable(a, what);
+  return a.mutable_data();
+}
+
+void require_shape(const py::array& a, std::initializer_list<py::ssize_t> expected, const std::string& what,
+                   const std::string& why) {
+  const bool same = a.ndim() == static_cast<py::ssize_t>(expected.size()) &&
+                    std::equal(expected.begin(), expected.end(), a.shape());
+  require(same, what + " must be " + shape_text(expected.begin(), expected.end()) + " to match " + why + "; got " +
+                    describe(a));
+}
+
+}  // namespace inferno::bindings

@@ -1,0 +1,92 @@
+// What this CPU can run and how fast it is at best.
+#include <chrono>
+
+#include "bindings/bindings.h"
+#include "cpu_features.h"
+
+namespace inferno::bindings {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+std::size_t checked_threads(py::ssize_t threads, const char* where) {
+  require(threads >= 1 && threads <= static_cast<py::ssize_t>(kMaxThreads),
+          std::string(where) + ": threads must be in [1, " + std::to_string(kMaxThreads) + "]; got " +
+              std::to_string(threads));
+  return static_cast<std::size_t>(threads);
+}
+
+// Bytes per second at which `threads` threads read `data` once, in interleaved pieces of 1 MiB.
+double read_bandwidth(const py::array& data, py::ssize_t threads, const std::string& isa) {
+  const std::size_t n = checked_threads(threads, "read_bandwidth");
+  require(data.nbytes() > 0, "read_bandwidth: data must hold at least one byte; got none");
+  struct Context {
+    kernels::ReadAll* read;
+    const char* data;
+    std::size_t bytes;
+    std::atomic<std::uint64_t> sink{0};
+  } context{tier(isa).kernels.read_all, static_cast<const char*>(data.data()),
+            static_cast<std::size_t>(data.nbytes())};
+  py::gil_scoped_release nogil;
+  const auto start = Clock::now();
+  ThreadPool::instance().run(
+      n,
+      [](void* raw, const Worker& w) {
+        auto& c = *static_cast<Context*>(raw);
+        constexpr std::size_t kPiece = std::size_t{1} << 20;
+        std::uint64_t all = 0;
+        for (std::size_t begin = w.thread * kPiece; begin < c.bytes; begin += w.threads * kPiece) {
+          all ^= c.read(c.data + begin, std::min(kPiece, c.bytes - begin));
+        }
+        c.sink ^= all;
+      },
+      &context);
+  return static_cast<double>(context.bytes) / seconds_since(start);
+}
+
+// Multiply-adds per second of `threads` threads, in registers.
+double fma_peak(py::ssize_t threads, std::uint64_t rounds, const std::string& isa) {
+  const std::size_t n = checked_threads(threads, "fma_peak");
+  struct Context {
+    kernels::FmaPeak* peak;
+    std::uint64_t rounds;
+    std::atomic<std::uint64_t> done{0};
+  } context{tier(isa).kernels.fma_peak, rounds};
+  py::gil_scoped_release nogil;
+  const auto start = Clock::now();
+  ThreadPool::instance().run(
+      n,
+      [](void* raw, const Worker&) {
+        auto& c = *static_cast<Context*>(raw);
+        float sink;
+        c.done += c.peak(c.rounds, &sink);
+      },
+      &context);
+  return static_cast<double>(context.done.load()) / seconds_since(start);
+}
+
+}  // namespace
+
+void bind_cpu(py::module_& m) {
+  m.def("cpu_features", [] {
+    const CpuFeatures& f = cpu_features();
+    py::dict found;
+    found["sse4.2"] = f.sse42;
+    found["avx2"] = f.avx2;
+    found["fma"] = f.fma;
+    found["f16c"] = f.f16c;
+    return found;
+  });
+  m.def("tiers", [] {
+    py::dict all;
+    for (const Tier& t : tiers()) all[py::str(t.name)] = t.available;
+    return all;
+  });
+  m.def("choose_tier", [](const std::string& isa) { return tier(isa).name; }, py::arg("isa") = "");
+  m.def("read_bandwidth", &read_bandwidth, py::arg("data"), py::kw_only(), py::arg("threads"), py::arg("isa") = "");
+  m.def("fma_peak", &fma_peak, py::kw_only(), py::arg("threads"), py::arg("rounds"), py::arg("isa") = "");
+}
+
+}  // namespace inferno::bindings

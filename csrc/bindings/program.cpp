@@ -1,0 +1,113 @@
+// Program: recording is in the other files of this folder; running is here.
+#include <cstdlib>
+#include <cstring>
+
+#include "bindings/bindings.h"
+
+namespace inferno::bindings {
+namespace {
+
+Batch make_batch(const py::array& token_ids, const py::array& lengths, const py::array& starts,
+                 const py::array& block_tables, const py::array& output_rows) {
+  Batch batch;
+  batch.token_ids = i32(token_ids, 1, "Program.run: token_ids");
+  batch.tokens = dim(token_ids, 0);
+  const std::int32_t* length = i32(lengths, 1, "Program.run: lengths");
+  const std::int32_t* start = i32(starts, 1, "Program.run: starts");
+  const std::int32_t* table = i32(block_tables, 2, "Program.run: block_tables");
+  const py::ssize_t sequences = lengths.shape(0);
+  require_shape(starts, {sequences}, "Program.run: starts", "lengths");
+  require_shape(block_tables, {sequences, block_tables.shape(1)}, "Program.run: block_tables", "lengths");
+  const std::size_t blocks = dim(block_tables, 1);
+  std::size_t first = 0;
+  for (py::ssize_t s = 0; s < sequences; ++s) {
+    require(length[s] >= 1 && start[s] >= 0, "Program.run: lengths must be >= 1 and starts >= 0; got " +
+                                                 std::to_string(length[s]) + " and " + std::to_string(start[s]));
+    batch.sequences.push_back({first, static_cast<std::size_t>(length[s]), static_cast<std::size_t>(start[s]),
+                               table + static_cast<std::size_t>(s) * blocks, blocks});
+    first += static_cast<std::size_t>(length[s]);
+  }
+  batch.output_rows = i32(output_rows, 1, "Program.run: output_rows");
+  batch.outputs = dim(output_rows, 0);
+  return batch;
+}
+
+void run(BoundProgram& self, const py::array& token_ids, const py::array& lengths, const py::array& starts,
+         const py::array& block_tables, const py::array& output_rows, py::ssize_t threads, std::size_t first,
+         const py::object& last) {
+  const Batch batch = make_batch(token_ids, lengths, starts, block_tables, output_rows);
+  const std::size_t size = self.program.size();
+  const std::size_t end = last.is_none() ? size : last.cast<std::size_t>();
+  require(first <= end && end <= size, "Program.run: first and last must select from " + std::to_string(size) +
+                                           " operations; got " + std::to_string(first) + " and " +
+                                           std::to_string(end));
+  require(threads >= 1 && threads <= static_cast<py::ssize_t>(kMaxThreads),
+          "Program.run: threads must be in [1, " + std::to_string(kMaxThreads) + "]; got " + std::to_string(threads));
+  py::gil_scoped_release nogil;
+  self.program.run(batch, first, end, static_cast<std::size_t>(threads));
+}
+
+py::array_t<float> read(const BoundProgram& self, const std::string& name) {
+  const std::size_t id = self.program.find(name);
+  const std::size_t rows = self.program.buffer_rows(id), width = self.program.buffer(id).width;
+  py::array_t<float> out({rows, width});
+  if (rows > 0) std::memcpy(out.mutable_data(), self.program.contents(id), rows * width * sizeof(float));
+  return out;
+}
+
+void read_into(const BoundProgram& self, const std::string& name, py::array out) {
+  const std::size_t id = self.program.find(name);
+  float* data = f32_out(out, 2, "Program.read_into: out");
+  require_shape(out,
+                {static_cast<py::ssize_t>(self.program.buffer_rows(id)),
+                 static_cast<py::ssize_t>(self.program.buffer(id).width)},
+                "Program.read_into: out", "buffer " + name);
+  std::memcpy(data, self.program.contents(id), static_cast<std::size_t>(out.nbytes()));
+}
+
+}  // namespace
+
+std::size_t BoundProgram::find(const std::string& name, std::size_t width, const std::string& what) const {
+  const std::size_t id = program.find(name);
+  const std::size_t found = program.buffer(id).width;
+  require(width == 0 || found == width, what + ": buffer " + name + " must be " + std::to_string(width) +
+                                            " wide; got " + std::to_string(found));
+  return id;
+}
+
+void Scratch::Free::operator()(void* p) const { std::free(p); }
+
+Scratch::Scratch() {
+  void* memory = nullptr;
+  if (posix_memalign(&memory, 64, kScratchBytes) != 0) throw std::bad_alloc();
+  memory_.reset(memory);
+}
+
+void bind_program(ProgramClass& program) {
+  program.def(py::init([](const std::string& isa) { return std::make_unique<BoundProgram>(tier(isa)); }),
+              py::arg("isa") = "")
+      .def_property_readonly("isa", [](const BoundProgram& self) { return self.program.tier().name; })
+      .def_property_readonly("stages", [](const BoundProgram& self) { return self.program.stages(); })
+      .def_property_readonly("workspace_bytes",
+                             [](const BoundProgram& self) { return self.program.workspace_bytes(); })
+      .def_property_readonly("operations",
+                             [](const BoundProgram& self) {
+                               py::list names;
+                               for (std::size_t i = 0; i < self.program.size(); ++i) {
+                                 names.append(self.program.operation(i).name());
+                               }
+                               return names;
+                             })
+      .def(
+          "buffer",
+          [](BoundProgram& self, const std::string& name, std::size_t width, bool outputs) {
+            self.program.add_buffer(name, outputs ? Rows::kOutputs : Rows::kTokens, width);
+          },
+          py::arg("name"), py::arg("width"), py::kw_only(), py::arg("outputs") = false)
+      .def("run", &run, py::arg("token_ids"), py::arg("lengths"), py::arg("starts"), py::arg("block_tables"),
+           py::arg("output_rows"), py::kw_only(), py::arg("threads"), py::arg("first") = 0, py::arg("last") = py::none())
+      .def("read", &read, py::arg("buffer"))
+      .def("read_into", &read_into, py::arg("buffer"), py::arg("out"));
+}
+
+}  // namespace inferno::bindings

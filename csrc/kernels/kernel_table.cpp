@@ -1,0 +1,87 @@
+#include "kernels/kernel_table.h"
+
+#include <cstdlib>
+#include <stdexcept>
+
+#include "cpu_features.h"
+#include "kernels/scalar/kernels.h"
+#ifdef INFERNO_X86_TIERS
+#  include "kernels/avx2/kernels.h"
+#endif
+
+namespace inferno {
+namespace {
+
+KernelTable scalar_table() {
+  using namespace kernels::scalar;
+  KernelTable t{};
+  t.embedding = {embedding_f32_f32, embedding_f32_f16, embedding_f32_bf16};
+  t.rmsnorm = {rmsnorm_f32_f32_f32, rmsnorm_f32_f32_f16, rmsnorm_f32_f32_bf16};
+  t.matmul = {matmul_f32_f32_f32, matmul_f32_f32_f16, matmul_f32_f32_bf16};
+  t.rope_angles = rope_angles_f32;
+  t.rope_half_split = rope_half_split_f32;
+  t.rope_interleaved = rope_interleaved_f32;
+  t.kv_write = {kv_write_f32_f32, kv_write_f16_f32, kv_write_bf16_f32};
+  t.attention = {attention_f32_f32_f32, attention_f32_f32_f16, attention_f32_f32_bf16};
+  t.silu_mul = silu_mul_f32;
+  t.read_all = read_all;
+  t.fma_peak = fma_peak;
+  return t;
+}
+
+// Each tier starts as the tier below and replaces what it does better.
+#ifdef INFERNO_X86_TIERS
+KernelTable avx2_table() {
+  using namespace kernels::avx2;
+  KernelTable t = scalar_table();
+  t.embedding = {embedding_f32_f32, embedding_f32_f16, embedding_f32_bf16};
+  t.rmsnorm = {rmsnorm_f32_f32_f32, rmsnorm_f32_f32_f16, rmsnorm_f32_f32_bf16};
+  t.matmul = {matmul_f32_f32_f32, matmul_f32_f32_f16, matmul_f32_f32_bf16};
+  t.rope_half_split = rope_half_split_f32;
+  t.rope_interleaved = rope_interleaved_f32;
+  t.kv_write = {kv_write_f32_f32, kv_write_f16_f32, kv_write_bf16_f32};
+  t.attention = {attention_f32_f32_f32, attention_f32_f32_f16, attention_f32_f32_bf16};
+  t.silu_mul = silu_mul_f32;
+  t.read_all = read_all;
+  t.fma_peak = fma_peak;
+  return t;
+}
+#endif
+
+std::string runnable() {
+  std::string names;
+  for (const Tier& t : tiers()) {
+    if (t.available) names += (names.empty() ? "" : ", ") + t.name;
+  }
+  return names;
+}
+
+}  // namespace
+
+const std::vector<Tier>& tiers() {
+  static const std::vector<Tier> all = [] {
+    std::vector<Tier> list;
+    list.push_back({"scalar", true, scalar_table()});
+#ifdef INFERNO_X86_TIERS
+    const CpuFeatures& cpu = cpu_features();
+    list.push_back({"avx2", cpu.avx2 && cpu.fma && cpu.f16c, avx2_table()});
+#endif
+    return list;
+  }();
+  return all;
+}
+
+const Tier& tier(const std::string& name) {
+  const char* forced = std::getenv("INFERNO_ISA");
+  const bool from_environment = name.empty() && forced != nullptr && *forced != '\0';
+  const std::string wanted = from_environment ? forced : name;
+  const Tier* best = nullptr;
+  for (const Tier& t : tiers()) {
+    if (t.available && (wanted.empty() || t.name == wanted)) best = &t;
+  }
+  if (best != nullptr) return *best;
+  throw std::invalid_argument((from_environment ? "INFERNO_ISA=" : "isa=") + wanted + ": this CPU has no " + wanted +
+                              " in this build; it can run " + runnable());
+}
+
+}  // namespace inferno

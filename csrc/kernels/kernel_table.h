@@ -1,0 +1,50 @@
+// Which variant each tier uses. kernel_table.cpp is the one page that shows it.
+#pragma once
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "dtype.h"
+#include "kernels/attention.h"
+#include "kernels/embedding.h"
+#include "kernels/matmul.h"
+#include "kernels/probe.h"
+#include "kernels/rmsnorm.h"
+#include "kernels/rope.h"
+#include "kernels/silu_mul.h"
+
+namespace inferno {
+
+// One function per stored type, in the order of DType: F32, F16, BF16.
+template <class Function>
+using PerDType = std::array<Function*, kDTypes>;
+
+struct KernelTable {
+  PerDType<kernels::Embedding> embedding;
+  PerDType<kernels::RmsNorm> rmsnorm;
+  PerDType<kernels::MatMul> matmul;
+  kernels::RopeAngles* rope_angles;
+  kernels::Rope* rope_half_split;
+  kernels::Rope* rope_interleaved;
+  PerDType<kernels::KvWrite> kv_write;
+  PerDType<kernels::Attention> attention;
+  kernels::SiluMul* silu_mul;
+  kernels::ReadAll* read_all;
+  kernels::FmaPeak* fma_peak;
+};
+
+struct Tier {
+  std::string name;
+  bool available;  // this CPU and OS can run it
+  KernelTable kernels;
+};
+
+// Every tier in this build, plainest first. The last available one is the default.
+const std::vector<Tier>& tiers();
+
+// The tier of that name; empty: INFERNO_ISA if set, else the best. Throws std::invalid_argument on a name that is
+// unknown or that this CPU cannot run, naming those it can.
+const Tier& tier(const std::string& name);
+
+}  // namespace inferno

@@ -1,0 +1,25 @@
+// The scalar tier: every operation, written to be read. The other tiers are tested against the same oracle.
+#pragma once
+
+#include "kernels/attention.h"
+#include "kernels/embedding.h"
+#include "kernels/matmul.h"
+#include "kernels/probe.h"
+#include "kernels/rmsnorm.h"
+#include "kernels/rope.h"
+#include "kernels/silu_mul.h"
+
+namespace inferno::kernels::scalar {
+
+Embedding embedding_f32_f32, embedding_f32_f16, embedding_f32_bf16;
+RmsNorm rmsnorm_f32_f32_f32, rmsnorm_f32_f32_f16, rmsnorm_f32_f32_bf16;
+MatMul matmul_f32_f32_f32, matmul_f32_f32_f16, matmul_f32_f32_bf16;
+RopeAngles rope_angles_f32;
+Rope rope_half_split_f32, rope_interleaved_f32;
+KvWrite kv_write_f32_f32, kv_write_f16_f32, kv_write_bf16_f32;
+Attention attention_f32_f32_f32, attention_f32_f32_f16, attention_f32_f32_bf16;
+SiluMul silu_mul_f32;
+ReadAll read_all;
+FmaPeak fma_peak;
+
+}  // namespace inferno::kernels::scalar

@@ -1,0 +1,55 @@
+#include "kernels/scalar/kernels.h"
+#include "kernels/scalar/stored.h"
+
+namespace inferno::kernels::scalar {
+namespace {
+
+// Eight partial sums: the rounding error grows with k / 8, and a compiler may keep them in vector registers.
+constexpr std::size_t kLanes = 8;
+
+template <class W>
+float dot(const float* x, const void* w, std::size_t offset, std::size_t k) {
+  float lanes[kLanes] = {};
+  std::size_t p = 0;
+  for (; p + kLanes <= k; p += kLanes) {
+    for (std::size_t l = 0; l < kLanes; ++l) lanes[l] += x[p + l] * get<W>(w, offset + p + l);
+  }
+  for (std::size_t l = 0; p + l < k; ++l) lanes[l] += x[p + l] * get<W>(w, offset + p + l);
+  return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+}
+
+float bias_at(const Epilogue& e, std::size_t j) {
+  switch (e.bias_dtype) {
+    case DType::kF32: return get<F32>(e.bias, j);
+    case DType::kF16: return get<F16>(e.bias, j);
+    case DType::kBF16: return get<BF16>(e.bias, j);
+  }
+  return 0;
+}
+
+float finish(const Epilogue& e, float sum, std::size_t i, std::size_t j) {
+  if (e.bias != nullptr) sum += bias_at(e, j);
+  if (e.gate != nullptr) {
+    const float up = sum;
+    silu_mul_f32(&sum, &e.gate[i * e.ldg + j], &up, 1);
+  }
+  if (e.residual != nullptr) sum += e.residual[i * e.ldr + j];
+  return sum;
+}
+
+template <class W>
+void matmul(const MatMulArgs& a) {
+  for (std::size_t j = a.n_begin; j < a.n_end; ++j) {
+    for (std::size_t i = 0; i < a.m; ++i) {
+      a.out[i * a.ldo + j] = finish(a.epilogue, dot<W>(a.x + i * a.ldx, a.w, j * a.k, a.k), i, j);
+    }
+  }
+}
+
+}  // namespace
+
+void matmul_f32_f32_f32(const MatMulArgs& args) { matmul<F32>(args); }
+void matmul_f32_f32_f16(const MatMulArgs& args) { matmul<F16>(args); }
+void matmul_f32_f32_bf16(const MatMulArgs& args) { matmul<BF16>(args); }
+
+}  // namespace inferno::kernels::scalar

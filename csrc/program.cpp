@@ -1,0 +1,181 @@
+#include "program.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <new>
+#include <stdexcept>
+
+namespace inferno {
+namespace {
+
+// Tokens of one attention item. They share each widened block of the cache; longer ones leave threads idle at the end.
+constexpr std::size_t kTileTokens = 16;
+// Pieces that a thread's share of a stage is cut into, so that a thread that was held up is relieved by the others.
+constexpr std::size_t kPieces = 6;
+
+bool overlap(const std::vector<Resource>& a, const std::vector<Resource>& b) {
+  return std::any_of(a.begin(), a.end(), [&](Resource r) { return std::find(b.begin(), b.end(), r) != b.end(); });
+}
+
+void append(std::vector<Resource>& to, const std::vector<Resource>& more) { to.insert(to.end(), more.begin(), more.end()); }
+
+std::string at(std::size_t sequence) { return "program: sequence " + std::to_string(sequence) + ": "; }
+
+}  // namespace
+
+void Program::Free::operator()(float* p) const { std::free(p); }
+
+std::size_t Program::add_buffer(std::string name, Rows rows, std::size_t width) {
+  if (width == 0) throw std::invalid_argument("program: buffer " + name + " must be at least 1 wide; got 0");
+  if (!names_.emplace(name, buffers_.size()).second) {
+    throw std::invalid_argument("program: there is already a buffer named " + name);
+  }
+  buffers_.push_back({std::move(name), rows, width});
+  memory_.emplace_back();
+  capacity_.push_back(0);
+  return buffers_.size() - 1;
+}
+
+std::size_t Program::find(const std::string& name) const {
+  const auto found = names_.find(name);
+  if (found == names_.end()) throw std::invalid_argument("program: there is no buffer named " + name);
+  return found->second;
+}
+
+std::size_t Program::rows_of(const Buffer& buffer, const Batch& batch) const {
+  return buffer.rows == Rows::kTokens ? batch.tokens : batch.outputs;
+}
+
+std::size_t Program::buffer_rows(std::size_t id) const {
+  return buffers_[id].rows == Rows::kTokens ? last_tokens_ : last_outputs_;
+}
+
+std::size_t Program::workspace_bytes() const {
+  std::size_t floats = 0;
+  for (std::size_t n : capacity_) floats += n;
+  return floats * sizeof(float);
+}
+
+void Program::add(std::unique_ptr<Operation> operation) {
+  const auto reads = operation->reads(), writes = operation->writes();
+  const std::size_t index = operations_.size();
+  if (stages_.empty() || overlap(reads, stages_.back().writes) || overlap(writes, stages_.back().writes) ||
+      overlap(writes, stages_.back().reads)) {
+    stages_.push_back({index, index, {}, {}});
+  }
+  Stage& stage = stages_.back();
+  stage.last = index + 1;
+  append(stage.reads, reads);
+  append(stage.writes, writes);
+  operations_.push_back(std::move(operation));
+}
+
+void Program::check(const Batch& batch, std::size_t first, std::size_t last) const {
+  if (batch.tokens == 0) throw std::invalid_argument("program: a batch must hold at least one token; got none");
+  std::size_t covered = 0;
+  for (std::size_t s = 0; s < batch.sequences.size(); ++s) {
+    const Span& span = batch.sequences[s];
+    if (span.tokens == 0) throw std::invalid_argument(at(s) + "must have at least one token; got none");
+    const std::size_t end = span.first_position + span.tokens;
+    if (end > span.blocks * kernels::kKvBlock) {
+      throw std::invalid_argument(at(s) + "block table must cover " + std::to_string(end) + " positions; got " +
+                                  std::to_string(span.blocks * kernels::kKvBlock));
+    }
+    covered += span.tokens;
+  }
+  if (covered != batch.tokens) {
+    throw std::invalid_argument("program: sequences must cover " + std::to_string(batch.tokens) + " tokens; got " +
+                                std::to_string(covered));
+  }
+  for (std::size_t r = 0; r < batch.outputs; ++r) {
+    if (batch.output_rows[r] < 0 || static_cast<std::size_t>(batch.output_rows[r]) >= batch.tokens) {
+      throw std::invalid_argument("program: output rows must be in [0, " + std::to_string(batch.tokens) + "); got " +
+                                  std::to_string(batch.output_rows[r]));
+    }
+  }
+  for (std::size_t i = first; i < last; ++i) operations_[i]->check(batch);
+}
+
+Step Program::prepare(const Batch& batch) {
+  Step step{batch, {}, {}, {}};
+  for (const Span& span : batch.sequences) {
+    for (std::size_t t = 0; t < span.tokens; ++t) {
+      step.positions.push_back(static_cast<std::int32_t>(span.first_position + t));
+    }
+    for (std::size_t t = 0; t < span.tokens; t += kTileTokens) {
+      step.tiles.push_back({span.first_token + t, std::min(kTileTokens, span.tokens - t), span.first_position + t,
+                            span.block_table, span.blocks});
+    }
+  }
+  // The latest tiles see the most positions: started first, they leave the short ones to even out the threads.
+  std::reverse(step.tiles.begin(), step.tiles.end());
+  for (std::size_t b = 0; b < buffers_.size(); ++b) {
+    const std::size_t floats = rows_of(buffers_[b], batch) * buffers_[b].width;
+    if (floats > capacity_[b]) {
+      void* memory = nullptr;
+      memory_[b].reset();
+      capacity_[b] = 0;
+      if (posix_memalign(&memory, 64, floats * sizeof(float)) != 0) throw std::bad_alloc();
+      memory_[b].reset(static_cast<float*>(memory));
+      capacity_[b] = floats;
+    }
+    step.buffers.push_back(memory_[b].get());
+  }
+  last_tokens_ = batch.tokens;
+  last_outputs_ = batch.outputs;
+  return step;
+}
+
+void Program::run_stage(const Step& step, const Stage& stage, std::atomic<std::size_t>& next,
+                        const Worker& worker) const {
+  std::size_t total = 0;
+  for (std::size_t i = stage.first; i < stage.last; ++i) total += operations_[i]->items(step);
+  const std::size_t piece = worker.threads == 1 ? total : std::max<std::size_t>(1, total / (worker.threads * kPieces));
+  for (;;) {
+    std::size_t begin = next.fetch_add(piece, std::memory_order_relaxed);
+    if (begin >= total) return;
+    std::size_t end = std::min(begin + piece, total);
+    for (std::size_t i = stage.first; i < stage.last && end > 0; ++i) {
+      const std::size_t items = operations_[i]->items(step);
+      if (begin < items) operations_[i]->run(step, begin, std::min(end, items), worker);
+      begin = begin > items ? begin - items : 0;
+      end = end > items ? end - items : 0;
+    }
+  }
+}
+
+void Program::work(const Step& step, const std::vector<Stage>& stages, const Worker& worker) {
+  for (std::size_t s = 0; s < stages.size(); ++s) {
+    run_stage(step, stages[s], queues_[s], worker);
+    if (s + 1 < stages.size()) ThreadPool::instance().barrier(worker);
+  }
+}
+
+void Program::run(const Batch& batch, std::size_t first, std::size_t last, std::size_t threads) {
+  check(batch, first, last);
+  const Step step = prepare(batch);
+  std::vector<Stage> stages;
+  for (const Stage& stage : stages_) {
+    const std::size_t begin = std::max(first, stage.first), end = std::min(last, stage.last);
+    if (begin < end) stages.push_back({begin, end, {}, {}});
+  }
+  if (queue_count_ < stages.size()) {
+    queue_count_ = stages.size();
+    queues_.reset(new std::atomic<std::size_t>[queue_count_]);
+  }
+  for (std::size_t s = 0; s < stages.size(); ++s) queues_[s].store(0, std::memory_order_relaxed);
+  struct Context {
+    Program* program;
+    const Step* step;
+    const std::vector<Stage>* stages;
+  } context{this, &step, &stages};
+  ThreadPool::instance().run(
+      threads,
+      [](void* raw, const Worker& worker) {
+        const auto& c = *static_cast<Context*>(raw);
+        c.program->work(*c.step, *c.stages, worker);
+      },
+      &context);
+}
+
+}  // namespace inferno

@@ -1,0 +1,122 @@
+// The step program: one forward pass as a list of operations over named buffers, recorded once, run in one call.
+//
+// Operations follow one another inside a single parallel region. A barrier stands only where an operation touches what an
+// earlier one since the last barrier has written (or writes what it has read): what lies between two barriers is a stage,
+// and its operations share one queue of work items. Which thread runs an item changes no bit of the result.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "kernels/kernel_table.h"
+#include "thread_pool.h"
+
+namespace inferno {
+
+// Consecutive tokens of one sequence. block_table[p / kKvBlock] is the cache block of position p.
+struct Span {
+  std::size_t first_token;
+  std::size_t tokens;
+  std::size_t first_position;
+  const std::int32_t* block_table;
+  std::size_t blocks;  // entries of block_table
+};
+
+// What one run works on. Pointers stay the caller's.
+struct Batch {
+  const std::int32_t* token_ids = nullptr;
+  std::size_t tokens = 0;
+  std::vector<Span> sequences;
+  const std::int32_t* output_rows = nullptr;  // tokens whose logits are wanted, each < tokens
+  std::size_t outputs = 0;
+};
+
+struct Step {
+  const Batch& batch;
+  std::vector<std::int32_t> positions;  // of each token
+  std::vector<Span> tiles;              // the sequences, cut so that one attention item is not too long
+  std::vector<float*> buffers;
+
+  float* buffer(std::size_t id) const { return buffers[id]; }
+};
+
+// A buffer (by its number) or an array outside the program (by its address) that operations read and write.
+using Resource = std::uintptr_t;
+
+class Operation {
+ public:
+  virtual ~Operation() = default;
+  virtual const char* name() const = 0;
+  virtual std::vector<Resource> reads() const = 0;
+  virtual std::vector<Resource> writes() const = 0;
+  // Throws std::invalid_argument if this batch would make the operation read or write out of bounds.
+  virtual void check(const Batch&) const {}
+  virtual std::size_t items(const Step& step) const = 0;
+  virtual void run(const Step& step, std::size_t begin, std::size_t end, const Worker& worker) const = 0;
+};
+
+enum class Rows { kTokens, kOutputs };
+
+struct Buffer {
+  std::string name;
+  Rows rows;
+  std::size_t width;  // floats in a row
+};
+
+class Program {
+ public:
+  explicit Program(const Tier& tier) : tier_(tier) {}
+
+  const Tier& tier() const { return tier_; }
+  const KernelTable& kernels() const { return tier_.kernels; }
+
+  std::size_t add_buffer(std::string name, Rows rows, std::size_t width);
+  // Throws std::invalid_argument if there is none of that name.
+  std::size_t find(const std::string& name) const;
+  const Buffer& buffer(std::size_t id) const { return buffers_[id]; }
+  std::size_t buffer_rows(std::size_t id) const;         // in the last run
+  const float* contents(std::size_t id) const { return memory_[id].get(); }
+
+  void add(std::unique_ptr<Operation> operation);
+  std::size_t size() const { return operations_.size(); }
+  std::size_t stages() const { return stages_.size(); }
+  const Operation& operation(std::size_t i) const { return *operations_[i]; }
+  std::size_t workspace_bytes() const;
+
+  // Runs operations [first, last). Buffers keep their contents until the next run of a larger batch.
+  void run(const Batch& batch, std::size_t first, std::size_t last, std::size_t threads);
+
+ private:
+  struct Stage {
+    std::size_t first, last;
+    std::vector<Resource> reads, writes;
+  };
+  struct Free {
+    void operator()(float* p) const;
+  };
+  using Memory = std::unique_ptr<float[], Free>;
+
+  Step prepare(const Batch& batch);
+  void check(const Batch& batch, std::size_t first, std::size_t last) const;
+  void work(const Step& step, const std::vector<Stage>& stages, const Worker& worker);
+  void run_stage(const Step& step, const Stage& stage, std::atomic<std::size_t>& next, const Worker& worker) const;
+  std::size_t rows_of(const Buffer& buffer, const Batch& batch) const;
+
+  const Tier& tier_;
+  std::vector<Buffer> buffers_;
+  std::unordered_map<std::string, std::size_t> names_;
+  std::vector<Memory> memory_;
+  std::vector<std::size_t> capacity_;  // floats
+  std::size_t last_tokens_ = 0, last_outputs_ = 0;
+  std::vector<std::unique_ptr<Operation>> operations_;
+  std::vector<Stage> stages_;
+  std::unique_ptr<std::atomic<std::size_t>[]> queues_;  // next item of each stage in a run
+  std::size_t queue_count_ = 0;
+};
+
+}  // namespace inferno
