@@ -1,0 +1,10 @@
+"""What lies on disk: safetensors files as read-only views, checked from their headers alone."""
+
+from __future__ import annotations
+
+from inferno.checkpoint.checkpoint import Checkpoint
+from inferno.checkpoint.expected import TensorSpec, check_tensors
+from inferno.checkpoint.tensor import Tensor
+from inferno.checkpoint.tied import HeadChoice, resolve_head
+
+__all__ = ["Checkpoint", "HeadChoice", "Tensor", "TensorSpec", "check_tensors", "resolve_head"]

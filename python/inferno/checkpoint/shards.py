@@ -1,0 +1,89 @@
+"""Which files make up a checkpoint: one, or shards listed by model.safetensors.index.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from inferno.checkpoint.tensor import Tensor
+from inferno.errors import CheckpointError
+from inferno.files import read_json, show, show_name, show_some
+from inferno.model_folder import INDEX, SINGLE, missing_weights, shard_names
+
+MAX_INDEX_BYTES = 100_000_000
+
+
+def find_files(folder: Path, names: list[str]) -> tuple[list[Path], dict[str, str] | None]:
+    """The weight files of a folder that holds `names`, and the index's map from tensor to file name, if there is one.
+
+    model.safetensors comes before the index, as in transformers. Shards without an index are taken if their names
+    (model-00001-of-00004.safetensors) show that all are there.
+    """
+    if SINGLE in names:
+        return [_inside(folder, SINGLE, str(folder))], None
+    if INDEX in names:
+        weight_map = read_weight_map(folder / INDEX)
+        return _shards(folder, sorted(set(weight_map.values()))), weight_map
+    shards = shard_names(names)
+    if not shards:
+        raise missing_weights(folder, names)
+    total = shards[0][-17:-12]
+    return _shards(folder, [f"model-{i:05d}-of-{total}.safetensors" for i in range(1, int(total) + 1)]), None
+
+
+def read_weight_map(path: Path) -> dict[str, str]:
+    """`weight_map` of an index file: tensor name to file name. CheckpointError if it is not such a map."""
+    weight_map = read_json(path, CheckpointError, MAX_INDEX_BYTES).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{path}: weight_map must map tensor names to file names; got {show(weight_map)}")
+    for name, file in weight_map.items():
+        if not isinstance(file, str) or not file or "\0" in file or not file.endswith(".safetensors"):
+            raise CheckpointError(
+                f"{path}: weight_map of {show_name(name)} must be the name of a .safetensors file; got {show(file)}"
+            )
+    return weight_map
+
+
+def check_promises(index: Path, weight_map: Mapping[str, str], files: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """CheckpointError if a shard lacks a tensor that the index says it has. `files`: the tensors of each file name."""
+    broken = [(name, file) for name, file in weight_map.items() if name not in files[file]]
+    if not broken:
+        return
+    name, file = broken[0]
+    actual = next((other for other, tensors in files.items() if name in tensors), None)
+    found = f"it is in {show_name(actual)}" if actual is not None else "no shard has it"
+    more = f" ({len(broken) - 1} more tensors are not where the index says)" if len(broken) > 1 else ""
+    raise CheckpointError(
+        f"{index}: says that {show_name(name)} is in {show_name(file)}; {found}{more}; "
+        "the index and the shards come from different downloads: fetch all of them again"
+    )
+
+
+def _shards(folder: Path, files: list[str]) -> list[Path]:
+    paths = [_inside(folder, file, str(folder / INDEX)) for file in files]
+    missing = [show_name(file) for file, path in zip(files, paths, strict=True) if not path.exists()]
+    if missing:
+        are = "is" if len(missing) == 1 else "are"
+        raise CheckpointError(
+            f"{folder / INDEX}: names {show_some(missing)}, which {are} not in {folder}; "
+            f"{len(files) - len(missing)} of {len(files)} shards are there; download the rest"
+        )
+    return paths
+
+
+def _inside(folder: Path, name: str, where: str) -> Path:
+    """The path of a weight file, which must lie in the folder, or be a link to a blob of the same hub cache entry."""
+    pure = PurePosixPath(name)
+    path = folder / name
+    if pure.is_absolute() or ".." in pure.parts:
+        raise CheckpointError(f"{where}: files must lie in {folder}; got {show_name(name)}")
+    root, target = folder.resolve(), path.resolve()
+    roots = [root]
+    for base in (root, folder.absolute()):
+        if base.parent.name == "snapshots":
+            roots.append((base.parent.parent / "blobs").resolve())
+    if not any(target.is_relative_to(allowed) for allowed in roots):
+        raise CheckpointError(
+            f"{where}: files must lie in {folder}; got {show_name(name)}, a link to {target}; put the file in its place"
+        )
+    return path

@@ -1,0 +1,132 @@
+"""What lies in a model folder, when it is not what Inferno reads: named as what it is, with the way out."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from inferno.errors import InfernoError, ModelNotFoundError, UnsupportedError
+from inferno.files import read_json, show, show_some
+
+CONFIG = "config.json"
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+_SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
+_META = re.compile(r"consolidated(\.\d+)?\.(pth|pt|safetensors)")
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_OTHERS = {
+    ".h5": "TensorFlow weights",
+    ".msgpack": "Flax weights",
+    ".onnx": "an ONNX graph",
+    ".npz": "a NumPy archive",
+    ".mlmodel": "a Core ML model",
+    ".llamafile": "a llamafile",
+}
+_NEEDS = f"a model folder holds {CONFIG}, {SINGLE} (or its shards and {INDEX}) and tokenizer.json"
+
+
+def list_folder(folder: Path) -> list[str]:
+    """The names in a model folder, sorted. ModelNotFoundError or UnsupportedError if it is no folder."""
+    if folder.is_file():
+        _refuse_file(folder)
+    try:
+        return sorted(entry.name for entry in folder.iterdir())
+    except FileNotFoundError:
+        raise ModelNotFoundError(f"{folder}: no such folder") from None
+    except OSError as problem:
+        raise ModelNotFoundError(f"{folder}: must be a readable folder; got {problem.strerror}") from None
+
+
+def refuse_adapter(folder: Path, names: list[str]) -> None:
+    """UnsupportedError for a LoRA adapter: a folder whose weights are only a change to another model's."""
+    adapter_weights = [name for name in names if name.startswith("adapter_model.")]
+    if not adapter_weights and ("adapter_config.json" not in names or SINGLE in names or INDEX in names):
+        return
+    file = adapter_weights[0] if adapter_weights else "adapter_config.json"
+    raise UnsupportedError(
+        f"{folder}: must hold a whole model; got a LoRA adapter ({file}) for "
+        f"{_adapter_base(folder)}; merge it into that model with peft's merge_and_unload() and save_pretrained()"
+    )
+
+
+def missing_config(folder: Path, names: list[str]) -> InfernoError:
+    """The error for a folder without config.json: what the folder is, if that can be told."""
+    foreign = _foreign(folder, names)
+    if foreign is not None:
+        return foreign
+    found = f"got {show_some(names, 5)}" if names else "the folder is empty"
+    return ModelNotFoundError(f"{folder}: must hold {CONFIG}; {found}; {_NEEDS}")
+
+
+def missing_weights(folder: Path, names: list[str]) -> InfernoError:
+    """The error for a folder without model.safetensors, its index or its shards."""
+    foreign = _foreign(folder, names)
+    if foreign is not None:
+        return foreign
+    others = [name for name in names if name.endswith(".safetensors")]
+    if others:
+        return ModelNotFoundError(
+            f"{folder}: weights must be named {SINGLE}, or be listed in {INDEX}; got {show_some(others)}; "
+            f"if that is the whole model, rename it to {SINGLE}"
+        )
+    found = f"got {show_some(names, 5)}" if names else "the folder is empty"
+    return ModelNotFoundError(f"{folder}: must hold weights; {found}; {_NEEDS}")
+
+
+def shard_names(names: list[str]) -> list[str]:
+    """The names of the form model-00001-of-00004.safetensors."""
+    return [name for name in names if _SHARD.fullmatch(name)]
+
+
+def _foreign(folder: Path, names: list[str]) -> InfernoError | None:
+    gguf = [name for name in names if name.lower().endswith(".gguf")]
+    if gguf:
+        return _gguf(folder / gguf[0])
+    meta = [name for name in names if _META.fullmatch(name)]
+    if meta or ("params.json" in names and CONFIG not in names):
+        return UnsupportedError(
+            f"{folder}: must be in the Hugging Face layout; got Meta's original one ({(meta or ['params.json'])[0]}); "
+            "download the repository's safetensors files, or run transformers' convert_llama_weights_to_hf.py"
+        )
+    for name in names:
+        problem = _foreign_file(folder / name)
+        if problem is not None:
+            return problem
+    return None
+
+
+def _foreign_file(path: Path) -> InfernoError | None:
+    suffix = path.suffix.lower()
+    if path.name.endswith(".bin.index.json") or (suffix in _PICKLES and path.name != "training_args.bin"):
+        return UnsupportedError(
+            f"{path}: must be safetensors; got PyTorch pickle weights, which can run code when they are read; "
+            "download the repository's safetensors files, or convert it on a machine that you can spare with "
+            "transformers' save_pretrained()"
+        )
+    if suffix in _OTHERS:
+        return UnsupportedError(
+            f"{path}: must be safetensors; got {_OTHERS[suffix]}; download the repository's safetensors files"
+        )
+    return None
+
+
+def _refuse_file(path: Path) -> None:
+    if path.suffix.lower() == ".gguf":
+        raise _gguf(path)
+    problem = _foreign_file(path)
+    if problem is not None:
+        raise problem
+    raise ModelNotFoundError(f"{path}: must be a model folder; got a file; give the folder that it lies in; {_NEEDS}")
+
+
+def _gguf(path: Path) -> UnsupportedError:
+    return UnsupportedError(f"{path}: must be safetensors; got a GGUF file; import it with `inferno import {path} OUT`")
+
+
+def _adapter_base(folder: Path) -> str:
+    try:
+        base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+    except InfernoError:
+        base = None
+    return show(base) if isinstance(base, str) and base else "another model"
