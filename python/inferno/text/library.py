@@ -1,0 +1,116 @@
+"""The `tokenizers` library at arm's length: its panics become TextError, and its files are read with clear errors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inferno.errors import TextError
+from inferno.text.files import parse_json, read_bytes
+
+if TYPE_CHECKING:
+    import tokenizers
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether `error` is a Rust panic. Its class derives from BaseException and cannot be imported, only recognised."""
+    kind = type(error)
+    return kind.__name__ == "PanicException" and kind.__module__ == "pyo3_runtime"
+
+
+@contextmanager
+def library_errors(where: str) -> Iterator[None]:
+    """Turns what the library raises, panics included, into a TextError that starts with `where`."""
+    try:
+        yield
+    except TextError:
+        raise
+    except Exception as error:
+        raise TextError(f"{where}: {error}") from error
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        raise TextError(f"{where}: the tokenizers library failed inside ({error})") from None
+
+
+def load_library_tokenizer(path: Path) -> tokenizers.Tokenizer:
+    """`path` (a tokenizer.json) as the library's tokenizer, without the truncation and padding stored in it.
+
+    Raises TextError: missing, a Git-LFS pointer, truncated, not JSON, or not a tokenizer that the library can read.
+    """
+    if not path.exists():
+        raise TextError(_missing(path))
+    data = read_bytes(path)
+    import tokenizers
+
+    try:
+        with library_errors(f"{path}: must be a tokenizer that the tokenizers library can read"), _quiet_panics():
+            library = tokenizers.Tokenizer.from_buffer(data)
+    except TextError as error:
+        _explain_json(path, data)
+        hint = f"Read with tokenizers {tokenizers.__version__}; a newer one may know more, or the file is damaged"
+        raise TextError(f"{error}. {hint}") from error
+    library.no_truncation()
+    library.no_padding()
+    return library
+
+
+def _missing(path: Path) -> str:
+    folder = path.parent
+    if not folder.is_dir():
+        return f"{path}: must exist; got no folder {folder}"
+    if (folder / "tokenizer.model").exists():
+        return (
+            f"{path}: must exist; got a folder with tokenizer.model (SentencePiece) only. "
+            "Make a tokenizer.json once, with transformers: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
+        )
+    return f"{path}: must exist; got a folder without it. Download the model's tokenizer.json next to its weights"
+
+
+def _explain_json(path: Path, data: bytes) -> None:
+    """Raises the clearer error if the file is no JSON at all; returns if it is."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TextError(f"{path}: must be UTF-8; got byte 0x{data[error.start]:02x} at offset {error.start}") from error
+    parse_json(path, text)
+
+
+@contextmanager
+def _quiet_panics() -> Iterator[None]:
+    """Keeps a panic's report, which Rust writes to file descriptor 2, away from the user.
+
+    What anybody else wrote meanwhile is passed on, unless there was a panic.
+    """
+    try:
+        real = os.dup(2)
+    except OSError:  # standard error is closed
+        yield
+        return
+    if not hasattr(os, "memfd_create"):
+        os.close(real)
+        yield
+        return
+    held = os.memfd_create("stderr")
+    os.dup2(held, 2)
+    panicked = False
+    try:
+        yield
+    except BaseException as error:
+        panicked = is_panic(error)
+        raise
+    finally:
+        os.dup2(real, 2)
+        if not panicked:
+            _copy(held, real)
+        os.close(held)
+        os.close(real)
+
+
+def _copy(source: int, target: int) -> None:
+    os.lseek(source, 0, os.SEEK_SET)
+    while block := os.read(source, 65536):
+        os.write(target, block)
