@@ -19,6 +19,8 @@ from tiny_cases import CASES, Case
 from weights_digest import weights_digest
 
 import inferno
+from inferno.config import LlamaConfig
+from inferno.rope import rope_frequencies
 
 REFERENCES = Path(__file__).parent.parent / "data" / "references"
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -84,6 +86,16 @@ def inferno_logits(case: Case, isa: str, kv_cache_type: str, tmp_path: Path) -> 
 def test_weights_are_those_of_the_reference(case, tmp_path):
     folder = write_tiny(tmp_path, case.overrides, case.dtype, case.seed)
     assert weights_digest(folder / "model.safetensors") == reference(case).metadata["weights_sha256"]
+
+
+@every_case
+def test_frequencies_are_those_of_transformers(case, tmp_path):
+    """Up to the last bit of one float32 power, which is torch's own; float32_error allows for as much."""
+    known = reference(case)
+    config = LlamaConfig.from_folder(write_tiny(tmp_path, case.overrides, case.dtype, case.seed))
+    table = rope_frequencies(config.rope, config.head_dim, config.max_position_embeddings, case.ctx_size)
+    assert np.all(np.abs(table.inv_freq - known.inv_freq) <= np.spacing(known.inv_freq))
+    assert table.attention_factor == pytest.approx(known.attention_factor, rel=1e-15)
 
 
 @every_case

@@ -24,24 +24,21 @@ It agreed with his table in every row but one, and there the table was wrong. In
 In the morning the fog came in, and the horn sounded every forty seconds, and nobody spoke of machines at all.
 """
 
-# Candidates: make_demo_references.py keeps the five whose continuations are the most clearly decided.
+# Chosen among some twenty for being clearly decided: at each step the best token leads the next by more than
+# LEAST_LEAD, which neither float32's rounding nor that of keys and values to F16 makes up for. With and without a
+# system message, one turn and several, prose, code and other scripts, ended by the model and by the length.
 CHATS = [
     [{"role": "user", "content": "What is gravity?"}],
-    [{"role": "user", "content": "Name the planets of the solar system in order from the sun."}],
-    [{"role": "user", "content": "What is the capital of France?"}],
     [{"role": "user", "content": "Write a Python function that returns the sum of a list."}],
-    [{"role": "user", "content": "How many days are there in a leap year, and why?"}],
     [
-        {"role": "system", "content": "You answer in one short sentence."},
-        {"role": "user", "content": "Why is the sky blue?"},
+        {"role": "system", "content": "You are a careful teacher."},
+        {"role": "user", "content": "Count from one to twenty."},
     ],
     [
-        {"role": "user", "content": "My name is Ada."},
-        {"role": "assistant", "content": "Nice to meet you, Ada! How can I help you today?"},
-        {"role": "user", "content": "What is my name?"},
+        {"role": "user", "content": "Hello!"},
+        {"role": "assistant", "content": "Hello! How can I help you today?"},
+        {"role": "user", "content": "Write a loop in Python that prints the numbers from 1 to 10."},
     ],
-    [{"role": "user", "content": "Que veut dire « bonjour » en anglais ?"}],
-    [{"role": "user", "content": "List three uses of salt."}],
-    [{"role": "user", "content": "Translate to French: The cat sleeps on the chair. 🐈"}],
+    [{"role": "user", "content": "Repeat after me: été, naïve, 東京, привет, 🙂"}],
 ]
-CHATS_KEPT = 5
+LEAST_LEAD = 0.1

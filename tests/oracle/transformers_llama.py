@@ -22,7 +22,8 @@ from transformers import LlamaForCausalLM
 from transformers.modeling_rope_utils import dynamic_rope_update
 from transformers.models.llama import modeling_llama
 
-KV_DTYPES = {"f32": None, "f16": torch.float16, "bf16": torch.bfloat16}
+KV_DTYPES = {"f16": torch.float16, "bf16": torch.bfloat16}
+KV_MANTISSA_BITS = {"f16": 10, "bf16": 7}
 
 
 def load(folder: Path, dtype: torch.dtype) -> Any:
@@ -56,13 +57,25 @@ def _rotary(self: Any, x: torch.Tensor, position_ids: torch.Tensor) -> tuple[tor
     return angles.cos() * self.attention_scaling, angles.sin() * self.attention_scaling
 
 
-def _attention(kv_cache_type: str) -> Any:
-    """Eager attention with the softmax in the query's dtype, and keys and values rounded as a cache would hold them."""
-    stored = KV_DTYPES[kv_cache_type]
+def _stored(values: torch.Tensor, kv_cache_type: str, dither: torch.Generator | None) -> torch.Tensor:
+    """What a cache of that type gives back; with `dither`, another error in the place of rounding's, as large.
+
+    Rounding errs by up to half a step, all such errors being alike likely; so does adding a uniform draw between half a
+    step below and half a step above. (The step of F16's subnormal numbers, below 2^-14, is not modelled.)
+    """
+    if kv_cache_type == "f32":
+        return values
+    if dither is None:
+        return values.to(KV_DTYPES[kv_cache_type]).to(values.dtype)
+    step = torch.ldexp(torch.ones_like(values), torch.frexp(values).exponent - 1 - KV_MANTISSA_BITS[kv_cache_type])
+    return values + step * (torch.rand(values.shape, generator=dither, dtype=values.dtype) - 0.5)
+
+
+def _attention(kv_cache_type: str, dither: torch.Generator | None) -> Any:
+    """Eager attention with the softmax in the query's dtype, and keys and values as a cache would hold them."""
 
     def forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **_):  # type: ignore[no-untyped-def]
-        if stored is not None:
-            key, value = key.to(stored).to(key.dtype), value.to(stored).to(value.dtype)
+        key, value = (_stored(values, kv_cache_type, dither) for values in (key, value))
         groups = module.num_key_value_groups
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
         scores = query @ key.transpose(2, 3) * scaling
@@ -75,12 +88,12 @@ def _attention(kv_cache_type: str) -> Any:
 
 
 @contextmanager
-def float64_throughout(kv_cache_type: str = "f32") -> Iterator[None]:
+def float64_throughout(kv_cache_type: str = "f32", dither: torch.Generator | None = None) -> Iterator[None]:
     """Within it, every activation has the dtype of the weights; "f16" and "bf16" also round keys and values."""
     norm, rotary = modeling_llama.LlamaRMSNorm, modeling_llama.LlamaRotaryEmbedding
     saved = norm.forward, rotary.forward, modeling_llama.eager_attention_forward
     norm.forward, rotary.forward = _rms_norm, _rotary
-    modeling_llama.eager_attention_forward = _attention(kv_cache_type)
+    modeling_llama.eager_attention_forward = _attention(kv_cache_type, dither)
     try:
         yield
     finally:
