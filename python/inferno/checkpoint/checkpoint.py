@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from inferno.checkpoint.safetensors_file import open_safetensors
 from inferno.checkpoint.shards import check_promises, find_files
@@ -43,6 +46,10 @@ class Checkpoint(Mapping[str, Tensor]):
                 folder / INDEX, weight_map, {file: files[_normal(file)] for file in set(weight_map.values())}
             )
         return cls(folder, tuple(paths), _join(folder, files))
+
+    def maps(self) -> list[np.ndarray[Any, Any]]:
+        """The mapped files whole, as read-only bytes: (size,) uint8 each."""
+        return list({tensor.file: tensor.file_bytes for tensor in self.values()}.values())
 
     def names(self) -> tuple[str, ...]:
         """All tensor names."""

@@ -39,6 +39,11 @@ class Tensor:
             return _view(self._map, (self.nbytes,), np.dtype(np.uint8), self._offset)
         return _view(self._map, self.shape, dtype, self._offset)
 
+    @property
+    def file_bytes(self) -> np.ndarray[Any, Any]:
+        """The whole mapped file that the tensor lies in, as read-only bytes."""
+        return np.frombuffer(self._map, np.uint8)
+
 
 def _view(data: mmap.mmap, shape: tuple[int, ...], dtype: np.dtype[np.generic], offset: int) -> np.ndarray[Any, Any]:
     view: np.ndarray[Any, Any] = np.ndarray(shape, dtype, buffer=data, offset=offset)

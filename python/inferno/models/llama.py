@@ -1,0 +1,133 @@
+"""Llama: the weights that it needs, and one step of it in the paper's order.
+
+Touvron et al., "LLaMA" (2023); grouped-query attention: Ainslie et al. (2023). Names are transformers'.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from inferno.backend import Array, Backend
+from inferno.checkpoint import Checkpoint, HeadChoice, TensorSpec
+from inferno.checkpoint.tied import EMBEDDING, HEAD
+from inferno.config import LlamaConfig
+from inferno.kv_cache import KvCache
+from inferno.layers import Linear
+from inferno.rope import RopeTable
+
+
+def expected_tensors(config: LlamaConfig) -> dict[str, TensorSpec]:
+    """Name and shape of every tensor. Embedding and head are optional here: checkpoint/tied.py judges the two."""
+    c = config
+    q, kv = c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
+    linears = {
+        "self_attn.q_proj": (q, c.hidden_size, c.attention_bias),
+        "self_attn.k_proj": (kv, c.hidden_size, c.attention_bias),
+        "self_attn.v_proj": (kv, c.hidden_size, c.attention_bias),
+        "self_attn.o_proj": (c.hidden_size, q, c.attention_bias),
+        "mlp.gate_proj": (c.intermediate_size, c.hidden_size, c.mlp_bias),
+        "mlp.up_proj": (c.intermediate_size, c.hidden_size, c.mlp_bias),
+        "mlp.down_proj": (c.hidden_size, c.intermediate_size, c.mlp_bias),
+    }
+    specs = {
+        EMBEDDING: TensorSpec((c.vocab_size, c.hidden_size), optional=True),
+        HEAD: TensorSpec((c.vocab_size, c.hidden_size), optional=True),
+        "model.norm.weight": TensorSpec((c.hidden_size,)),
+    }
+    for i in range(c.num_hidden_layers):
+        prefix = f"model.layers.{i}."
+        for name, (n, k, bias) in linears.items():
+            specs[f"{prefix}{name}.weight"] = TensorSpec((n, k))
+            if bias:
+                specs[f"{prefix}{name}.bias"] = TensorSpec((n,))
+        for norm in ("input_layernorm", "post_attention_layernorm"):
+            specs[f"{prefix}{norm}.weight"] = TensorSpec((c.hidden_size,))
+    return specs
+
+
+@dataclass(frozen=True)
+class DecoderLayer:
+    input_layernorm: Array
+    q_proj: Linear
+    k_proj: Linear
+    v_proj: Linear
+    o_proj: Linear
+    post_attention_layernorm: Array
+    gate_proj: Linear
+    up_proj: Linear
+    down_proj: Linear
+    keys: Array
+    values: Array
+
+
+class Llama:
+    """The architecture over bound weights. `record` describes one step; its logits land in the buffer "logits"."""
+
+    def __init__(
+        self, config: LlamaConfig, ckpt: Checkpoint, head: HeadChoice, cache: KvCache, rope: RopeTable
+    ) -> None:
+        self.config = config
+        self.rope = rope
+        self.embed_tokens = ckpt[head.embedding].array
+        self.layers = [_bind_layer(ckpt, f"model.layers.{i}.", *pages) for i, pages in enumerate(cache.layers)]
+        self.norm = ckpt["model.norm.weight"].array
+        self.lm_head = Linear(ckpt[head.head].array)
+
+    def record(self, b: Backend) -> None:
+        c = self.config
+        b.buffer("h", c.hidden_size)  # the residual stream
+        b.buffer("x", c.hidden_size)  # what a norm makes of it
+        b.buffer("angles", c.head_dim)
+        b.buffer("q", c.num_attention_heads * c.head_dim)
+        b.buffer("k", c.num_key_value_heads * c.head_dim)
+        b.buffer("v", c.num_key_value_heads * c.head_dim)
+        b.buffer("attended", c.num_attention_heads * c.head_dim)
+        b.buffer("gate", c.intermediate_size)
+        b.buffer("last", c.hidden_size, outputs=True)
+        b.buffer("logits", c.vocab_size, outputs=True)
+
+        b.embedding("h", self.embed_tokens)
+        b.rope_angles("angles", self.rope.inv_freq, self.rope.attention_factor)
+        for layer in self.layers:
+            self._attention(b, layer)
+            self._mlp(b, layer)
+        b.select_rows("last", "h")
+        b.rmsnorm("last", "last", self.norm, c.rms_norm_eps)
+        self.lm_head.record(b, "logits", "last")
+
+    def _attention(self, b: Backend, layer: DecoderLayer) -> None:
+        b.rmsnorm("x", "h", layer.input_layernorm, self.config.rms_norm_eps)
+        layer.q_proj.record(b, "q", "x")
+        layer.k_proj.record(b, "k", "x")
+        layer.v_proj.record(b, "v", "x")
+        b.rope("q", "q", "angles")
+        b.rope("k", "k", "angles")
+        b.kv_write("k", "v", layer.keys, layer.values)
+        b.attention("attended", "q", layer.keys, layer.values, self.config.head_dim**-0.5)
+        layer.o_proj.record(b, "h", "attended", residual="h")
+
+    def _mlp(self, b: Backend, layer: DecoderLayer) -> None:
+        b.rmsnorm("x", "h", layer.post_attention_layernorm, self.config.rms_norm_eps)
+        layer.gate_proj.record(b, "gate", "x")
+        layer.up_proj.record(b, "gate", "x", gate="gate")
+        layer.down_proj.record(b, "h", "gate", residual="h")
+
+
+def _bind_layer(ckpt: Checkpoint, prefix: str, keys: Array, values: Array) -> DecoderLayer:
+    def linear(name: str) -> Linear:
+        bias = f"{prefix}{name}.bias"
+        return Linear(ckpt[f"{prefix}{name}.weight"].array, ckpt[bias].array if bias in ckpt else None)
+
+    return DecoderLayer(
+        input_layernorm=ckpt[f"{prefix}input_layernorm.weight"].array,
+        q_proj=linear("self_attn.q_proj"),
+        k_proj=linear("self_attn.k_proj"),
+        v_proj=linear("self_attn.v_proj"),
+        o_proj=linear("self_attn.o_proj"),
+        post_attention_layernorm=ckpt[f"{prefix}post_attention_layernorm.weight"].array,
+        gate_proj=linear("mlp.gate_proj"),
+        up_proj=linear("mlp.up_proj"),
+        down_proj=linear("mlp.down_proj"),
+        keys=keys,
+        values=values,
+    )
