@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from inferno.errors import TextError, UsageError
-from inferno.text.files import read_json_object, read_text
+from inferno.text.files import read_optional_json, read_text
 
 DEFAULT = "default"
 TOOL_USE = "tool_use"
@@ -55,9 +56,9 @@ class ChatTemplate:
         """
         config_path = folder / "tokenizer_config.json"
         legacy_path = folder / "chat_template.json"
-        config = read_json_object(config_path) if config is None else config
+        config = read_optional_json(config_path) if config is None else config
         sources = {
-            **_embedded(legacy_path, read_json_object(legacy_path).get("chat_template")),
+            **_embedded(legacy_path, read_optional_json(legacy_path).get("chat_template")),
             **_embedded(config_path, config.get("chat_template")),
             **_files(folder),
         }
@@ -150,8 +151,9 @@ def _embedded(path: Path, value: Any) -> dict[str, TemplateSource]:
 
 def _files(folder: Path) -> dict[str, TemplateSource]:
     paths = {path.stem: path for path in sorted((folder / "additional_chat_templates").glob("*.jinja"))}
-    if (folder / "chat_template.jinja").exists():
-        paths[DEFAULT] = folder / "chat_template.jinja"
+    main = folder / "chat_template.jinja"
+    if os.path.lexists(main):
+        paths[DEFAULT] = main
     return {name: TemplateSource(read_text(path), str(path)) for name, path in paths.items()}
 
 

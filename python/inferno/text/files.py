@@ -1,61 +1,59 @@
-"""Small text files of a model folder, read with one clear error for each way in which they can be wrong."""
+"""Files of the text layer: read whole, every fault a TextError that names the file."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from inferno.errors import TextError
-
-LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+from inferno.files import MAX_JSON_BYTES, open_regular, read_json, read_up_to, refuse_lfs_pointer
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's bytes. Raises TextError if it cannot be read or holds a Git-LFS pointer instead of the content."""
+    """The file's bytes. Raises TextError: unreadable, not a regular file, too large, or a Git-LFS pointer."""
+    fd, size = open_regular(path, TextError)
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise TextError(f"{path}: must be a readable file; got {error.strerror or error}") from error
-    if data.startswith(LFS_POINTER):
-        raise TextError(
-            f"{path}: must hold the file itself; got a Git-LFS pointer ({len(data)} bytes). "
-            "Run `git lfs pull` in that folder, or download the model again"
-        )
+        if size > MAX_JSON_BYTES:
+            raise TextError(f"{path}: must be at most {MAX_JSON_BYTES} bytes; got {size}")
+        data = read_up_to(fd, size)
+    finally:
+        os.close(fd)
+    refuse_lfs_pointer(path, data, TextError)
     return data
 
 
 def read_text(path: Path) -> str:
-    """The file as UTF-8. Raises TextError."""
-    data = read_bytes(path)
+    """The file as UTF-8, without a byte-order mark. Raises TextError as read_bytes does, and for other encodings."""
+    return decoded(path, read_bytes(path))
+
+
+def read_optional_json(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`; {} if there is no such file. Raises TextError."""
+    return read_json(path, TextError) if os.path.lexists(path) else {}
+
+
+def decoded(path: Path, data: bytes) -> str:
+    """`data`, the content of `path`, as UTF-8. Raises TextError."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise TextError(f"{path}: must be UTF-8; got byte 0x{data[error.start]:02x} at offset {error.start}") from error
+        raise TextError(f"{path}: must be UTF-8; got byte 0x{data[error.start]:02x} at {error.start}") from None
 
 
-def parse_json(path: Path, text: str) -> Any:
-    """`text`, the content of `path`, as JSON. Raises TextError that tells a truncated file from a broken one."""
+def refuse_broken_json(path: Path, data: bytes) -> None:
+    """Raises TextError if `data`, the content of `path`, is no JSON, and tells a truncated file from another fault."""
+    text = decoded(path, data)
     try:
-        return json.loads(text)
+        json.loads(text)
     except json.JSONDecodeError as error:
         if not text[error.pos :].strip() or error.msg.startswith("Unterminated string"):
             raise TextError(
-                f"{path}: must be whole JSON; got {len(text)} characters that end in the middle. "
-                "The file is truncated: download it again"
-            ) from error
+                f"{path}: must be whole; got {len(data)} bytes that end in the middle. Download it again"
+            ) from None
         raise TextError(
-            f"{path}: must be JSON; got {error.msg.lower()} (line {error.lineno}, column {error.colno})"
-        ) from error
-    except RecursionError as error:
-        raise TextError(f"{path}: must be JSON of reasonable depth; got too many nested levels") from error
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """A JSON object from `path`; {} if there is no such file. Raises TextError."""
-    if not path.exists():
-        return {}
-    value = parse_json(path, read_text(path))
-    if not isinstance(value, dict):
-        raise TextError(f"{path}: must be a JSON object; got {type(value).__name__}")
-    return value
+            f"{path}: must be JSON; line {error.lineno} column {error.colno}: {error.msg}. Download it again"
+        ) from None
+    except RecursionError:
+        raise TextError(f"{path}: must be JSON of moderate depth; got brackets nested too deeply") from None

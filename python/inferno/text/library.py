@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inferno.errors import TextError
-from inferno.text.files import parse_json, read_bytes
+from inferno.text.files import read_bytes, refuse_broken_json
 
 if TYPE_CHECKING:
     import tokenizers
@@ -41,7 +41,7 @@ def load_library_tokenizer(path: Path) -> tokenizers.Tokenizer:
 
     Raises TextError: missing, a Git-LFS pointer, truncated, not JSON, or not a tokenizer that the library can read.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         raise TextError(_missing(path))
     data = read_bytes(path)
     import tokenizers
@@ -50,7 +50,7 @@ def load_library_tokenizer(path: Path) -> tokenizers.Tokenizer:
         with library_errors(f"{path}: must be a tokenizer that the tokenizers library can read"), _quiet_panics():
             library = tokenizers.Tokenizer.from_buffer(data)
     except TextError as error:
-        _explain_json(path, data)
+        refuse_broken_json(path, data)
         hint = f"Read with tokenizers {tokenizers.__version__}; a newer one may know more, or the file is damaged"
         raise TextError(f"{error}. {hint}") from error
     library.no_truncation()
@@ -68,15 +68,6 @@ def _missing(path: Path) -> str:
             "Make a tokenizer.json once, with transformers: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
         )
     return f"{path}: must exist; got a folder without it. Download the model's tokenizer.json next to its weights"
-
-
-def _explain_json(path: Path, data: bytes) -> None:
-    """Raises the clearer error if the file is no JSON at all; returns if it is."""
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise TextError(f"{path}: must be UTF-8; got byte 0x{data[error.start]:02x} at offset {error.start}") from error
-    parse_json(path, text)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from inferno.errors import TextError
-from inferno.text.files import read_json_object
+from inferno.text.files import read_optional_json
 
 ROLES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 LISTS = ("additional_special_tokens", "extra_special_tokens")
@@ -33,8 +33,8 @@ class SpecialTokens:
         config_path = folder / "tokenizer_config.json"
         map_path = folder / "special_tokens_map.json"
         sources = [
-            (config_path, read_json_object(config_path) if config is None else config),
-            (map_path, read_json_object(map_path)),
+            (config_path, read_optional_json(config_path) if config is None else config),
+            (map_path, read_optional_json(map_path)),
         ]
         roles: dict[str, str | None] = {}
         extra: dict[str, None] = {}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from inferno.errors import TextError
 from inferno.text.chat_template import ChatTemplate
 from inferno.text.encoder import Encoder
-from inferno.text.files import read_json_object
+from inferno.text.files import read_optional_json
 from inferno.text.library import library_errors, load_library_tokenizer
 from inferno.text.origin import separate
 from inferno.text.special import SpecialTokens
@@ -52,7 +52,7 @@ class Tokenizer:
         folder = Path(folder)
         path = folder / "tokenizer.json"
         library = load_library_tokenizer(path)
-        config = read_json_object(folder / "tokenizer_config.json")
+        config = read_optional_json(folder / "tokenizer_config.json")
         special_tokens = SpecialTokens.from_folder(folder, config)
         template = ChatTemplate.from_folder(folder, special_tokens.template_variables(), config)
         return cls(library, path, special_tokens, template)
