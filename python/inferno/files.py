@@ -26,8 +26,8 @@ def show(value: object, limit: int = 80) -> str:
     """A value from a file as a message may print it: JSON, ASCII, on one line, at most `limit` characters."""
     try:
         text = json.dumps(value)
-    except (TypeError, ValueError, RecursionError):
-        text = ascii(value)
+    except RecursionError:
+        text = "brackets nested too deeply"
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 

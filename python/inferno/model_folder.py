@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from inferno.errors import InfernoError, ModelNotFoundError, UnsupportedError
-from inferno.files import read_json, show, show_some
+from inferno.files import read_json, show, show_name, show_some
 
 CONFIG = "config.json"
 SINGLE = "model.safetensors"
@@ -15,6 +15,7 @@ INDEX = "model.safetensors.index.json"
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _META = re.compile(r"consolidated(\.\d+)?\.(pth|pt|safetensors)")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_TRAINING_STATE = re.compile(r"(training_args|optimizer|scheduler|scaler|rng_state|random_states)")
 _OTHERS = {
     ".h5": "TensorFlow weights",
     ".msgpack": "Flax weights",
@@ -28,14 +29,18 @@ _NEEDS = f"a model folder holds {CONFIG}, {SINGLE} (or its shards and {INDEX}) a
 
 def list_folder(folder: Path) -> list[str]:
     """The names in a model folder, sorted. ModelNotFoundError or UnsupportedError if it is no folder."""
-    if folder.is_file():
-        _refuse_file(folder)
     try:
+        if folder.is_file():
+            raise _not_a_folder(folder)
         return sorted(entry.name for entry in folder.iterdir())
+    except InfernoError:
+        raise
     except FileNotFoundError:
         raise ModelNotFoundError(f"{folder}: no such folder") from None
     except OSError as problem:
         raise ModelNotFoundError(f"{folder}: must be a readable folder; got {problem.strerror}") from None
+    except ValueError:
+        raise ModelNotFoundError(f"{show(str(folder))}: must be a path; got a NUL in it") from None
 
 
 def refuse_adapter(folder: Path, names: list[str]) -> None:
@@ -52,11 +57,9 @@ def refuse_adapter(folder: Path, names: list[str]) -> None:
 
 def missing_config(folder: Path, names: list[str]) -> InfernoError:
     """The error for a folder without config.json: what the folder is, if that can be told."""
-    foreign = _foreign(folder, names)
-    if foreign is not None:
-        return foreign
-    found = f"got {show_some(names, 5)}" if names else "the folder is empty"
-    return ModelNotFoundError(f"{folder}: must hold {CONFIG}; {found}; {_NEEDS}")
+    has_weights = SINGLE in names or INDEX in names or bool(shard_names(names))
+    foreign = None if has_weights else _foreign(folder, names)
+    return foreign or ModelNotFoundError(f"{folder}: must hold {CONFIG}; {_found(names)}; {_NEEDS}")
 
 
 def missing_weights(folder: Path, names: list[str]) -> InfernoError:
@@ -70,13 +73,16 @@ def missing_weights(folder: Path, names: list[str]) -> InfernoError:
             f"{folder}: weights must be named {SINGLE}, or be listed in {INDEX}; got {show_some(others)}; "
             f"if that is the whole model, rename it to {SINGLE}"
         )
-    found = f"got {show_some(names, 5)}" if names else "the folder is empty"
-    return ModelNotFoundError(f"{folder}: must hold weights; {found}; {_NEEDS}")
+    return ModelNotFoundError(f"{folder}: must hold weights; {_found(names)}; {_NEEDS}")
 
 
 def shard_names(names: list[str]) -> list[str]:
     """The names of the form model-00001-of-00004.safetensors."""
     return [name for name in names if _SHARD.fullmatch(name)]
+
+
+def _found(names: list[str]) -> str:
+    return f"got {show_some([show_name(name) for name in names], 5)}" if names else "the folder is empty"
 
 
 def _foreign(folder: Path, names: list[str]) -> InfernoError | None:
@@ -98,7 +104,7 @@ def _foreign(folder: Path, names: list[str]) -> InfernoError | None:
 
 def _foreign_file(path: Path) -> InfernoError | None:
     suffix = path.suffix.lower()
-    if path.name.endswith(".bin.index.json") or (suffix in _PICKLES and path.name != "training_args.bin"):
+    if path.name.endswith(".bin.index.json") or (suffix in _PICKLES and not _TRAINING_STATE.match(path.name)):
         return UnsupportedError(
             f"{path}: must be safetensors; got PyTorch pickle weights, which can run code when they are read; "
             "download the repository's safetensors files, or convert it on a machine that you can spare with "
@@ -111,13 +117,12 @@ def _foreign_file(path: Path) -> InfernoError | None:
     return None
 
 
-def _refuse_file(path: Path) -> None:
+def _not_a_folder(path: Path) -> InfernoError:
     if path.suffix.lower() == ".gguf":
-        raise _gguf(path)
-    problem = _foreign_file(path)
-    if problem is not None:
-        raise problem
-    raise ModelNotFoundError(f"{path}: must be a model folder; got a file; give the folder that it lies in; {_NEEDS}")
+        return _gguf(path)
+    return _foreign_file(path) or ModelNotFoundError(
+        f"{path}: must be a model folder; got a file; give the folder that it lies in; {_NEEDS}"
+    )
 
 
 def _gguf(path: Path) -> UnsupportedError:

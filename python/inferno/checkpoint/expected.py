@@ -95,6 +95,7 @@ def _check_dtypes(ckpt: Checkpoint, names: list[str], dtypes: Sequence[str]) -> 
 def _nearest(name: str, candidates: list[str]) -> str | None:
     from difflib import get_close_matches
 
-    # difflib is quadratic; names of one model share prefixes, so a few thousand candidates are more than enough.
-    found = get_close_matches(name, candidates[:2000], n=1, cutoff=0.7)
+    # difflib is quadratic in the length of names: bounded, for they come from a file.
+    short = [candidate for candidate in candidates[:2000] if len(candidate) <= 200]
+    found = get_close_matches(name, short, n=1, cutoff=0.7)
     return found[0] if found else None

@@ -3,9 +3,9 @@
 A file is an unsigned 64-bit little-endian header length N, N bytes of JSON, then the data. Every tensor is a range of
 the data; together the ranges cover it without hole or overlap. Format: safetensors' README and its `src/tensor.rs`.
 
-Stricter than the safetensors library (0.8), which lets these pass: a header that does not begin with "{", a key given
-twice, a key of a tensor other than the three, more than 32 dimensions, and an empty tensor whose other dimensions no
-array could have.
+Stricter than the safetensors library (0.8), which lets these pass: white space before the "{", a tensor's or metadata
+key given twice, a key of a tensor other than the three, a tensor spelt as a list, more than 32 dimensions, and an empty
+tensor whose other dimensions no array could have.
 """
 
 from __future__ import annotations

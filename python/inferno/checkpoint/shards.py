@@ -23,12 +23,11 @@ def find_files(folder: Path, names: list[str]) -> tuple[list[Path], dict[str, st
         return [_inside(folder, SINGLE, str(folder))], None
     if INDEX in names:
         weight_map = read_weight_map(folder / INDEX)
-        return _shards(folder, sorted(set(weight_map.values()))), weight_map
+        return _index_shards(folder, sorted(set(weight_map.values()))), weight_map
     shards = shard_names(names)
     if not shards:
         raise missing_weights(folder, names)
-    total = shards[0][-17:-12]
-    return _shards(folder, [f"model-{i:05d}-of-{total}.safetensors" for i in range(1, int(total) + 1)]), None
+    return _numbered_shards(folder, shards), None
 
 
 def read_weight_map(path: Path) -> dict[str, str]:
@@ -37,7 +36,7 @@ def read_weight_map(path: Path) -> dict[str, str]:
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{path}: weight_map must map tensor names to file names; got {show(weight_map)}")
     for name, file in weight_map.items():
-        if not isinstance(file, str) or not file or "\0" in file or not file.endswith(".safetensors"):
+        if not isinstance(file, str) or not file.endswith(".safetensors") or not file.isprintable() or len(file) > 200:
             raise CheckpointError(
                 f"{path}: weight_map of {show_name(name)} must be the name of a .safetensors file; got {show(file)}"
             )
@@ -59,7 +58,7 @@ def check_promises(index: Path, weight_map: Mapping[str, str], files: Mapping[st
     )
 
 
-def _shards(folder: Path, files: list[str]) -> list[Path]:
+def _index_shards(folder: Path, files: list[str]) -> list[Path]:
     paths = [_inside(folder, file, str(folder / INDEX)) for file in files]
     missing = [show_name(file) for file, path in zip(files, paths, strict=True) if not path.exists()]
     if missing:
@@ -71,13 +70,28 @@ def _shards(folder: Path, files: list[str]) -> list[Path]:
     return paths
 
 
+def _numbered_shards(folder: Path, present: list[str]) -> list[Path]:
+    total = present[0][-17:-12]
+    wanted = [f"model-{number:05d}-of-{total}.safetensors" for number in range(1, int(total) + 1)]
+    missing = sorted(set(wanted) - set(present))
+    if missing:
+        raise CheckpointError(
+            f"{folder}: must hold {INDEX} and all of its {len(wanted)} shards; got neither the index nor "
+            f"{show_some(missing)}; download them"
+        )
+    return [_inside(folder, name, str(folder)) for name in wanted]
+
+
 def _inside(folder: Path, name: str, where: str) -> Path:
     """The path of a weight file, which must lie in the folder, or be a link to a blob of the same hub cache entry."""
     pure = PurePosixPath(name)
     path = folder / name
     if pure.is_absolute() or ".." in pure.parts:
         raise CheckpointError(f"{where}: files must lie in {folder}; got {show_name(name)}")
-    root, target = folder.resolve(), path.resolve()
+    try:
+        root, target = folder.resolve(), path.resolve()
+    except (OSError, RuntimeError) as problem:  # links in a circle
+        raise CheckpointError(f"{path}: must be a file that can be found; got {problem}") from None
     roots = [root]
     for base in (root, folder.absolute()):
         if base.parent.name == "snapshots":

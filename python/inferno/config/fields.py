@@ -34,16 +34,20 @@ class Fields:
             raise self.bad(key, f"an integer from {low} to {high}", value)
         return value
 
-    def number(self, key: str, default: float | None = None, low: float = 0.0, high: float = math.inf) -> float:
-        """A finite number, low < value <= high; required if `default` is None."""
+    def number(
+        self, key: str, default: float | None = None, low: float = 0.0, high: float = math.inf, zero: bool = False
+    ) -> float:
+        """A finite number, low < value <= high, or 0 if `zero`; required if `default` is None."""
         value = self._value(key, default)
-        if not _is_number(value) or not low < value <= high:
-            bounds = f"above {low:g}" + (f" and at most {high:g}" if math.isfinite(high) else "")
+        if not _is_number(value) or not (low < value <= high or (zero and value == 0)):
+            bounds = (
+                ("0 or " if zero else "") + f"above {low:g}" + (f" and at most {high:g}" if high < math.inf else "")
+            )
             raise self.bad(key, f"a finite number {bounds}", value)
         return float(value)
 
-    def optional_number(self, key: str, low: float = 0.0, high: float = math.inf) -> float | None:
-        return None if self.get(key) is None else self.number(key, low=low, high=high)
+    def optional_number(self, key: str, low: float = 0.0, high: float = math.inf, zero: bool = False) -> float | None:
+        return None if self.get(key) is None else self.number(key, low=low, high=high, zero=zero)
 
     def boolean(self, key: str, default: bool) -> bool:
         value = self._value(key, default)

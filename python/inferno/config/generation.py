@@ -58,13 +58,13 @@ _NOT_IMPLEMENTED: dict[str, tuple[Any, ...]] = {
 def parse_generation(values: Mapping[str, Any], where: str) -> tuple[GenerationDefaults, Fields]:
     """The sampling defaults, and the fields for whoever reads token ids. ConfigError for values that make no sense."""
     fields = Fields(values, where)
-    below_zero = -5e-324  # the largest number below 0, for "from 0 up": Fields.number excludes its lower bound
     defaults = GenerationDefaults(
         do_sample=fields.boolean("do_sample", False) if fields.get("do_sample") is not None else None,
-        temperature=fields.optional_number("temperature", below_zero),
-        top_k=fields.integer("top_k", low=0) if fields.get("top_k") is not None else None,
-        top_p=fields.optional_number("top_p", below_zero, 1.0),
-        min_p=fields.optional_number("min_p", below_zero, 1.0),
+        temperature=fields.optional_number("temperature", zero=True),
+        # -1 is another way to write 0: no limit
+        top_k=max(0, fields.integer("top_k", low=-1)) if fields.get("top_k") is not None else None,
+        top_p=fields.optional_number("top_p", high=1.0, zero=True),
+        min_p=fields.optional_number("min_p", high=1.0, zero=True),
         repetition_penalty=fields.optional_number("repetition_penalty"),
         ignored=tuple(
             key

@@ -130,7 +130,9 @@ def _refuse_other_models(fields: Fields) -> tuple[str, ...]:
         if fields.get("architectures") != [_ARCHITECTURE]:
             raise fields.bad("model_type", '"llama"', None)
     elif model_type != "llama":
-        raise UnsupportedError(f'{fields.where}: model_type must be "llama"; got {show(model_type)}')
+        raise UnsupportedError(
+            f'{fields.where}: model_type must be "llama", the architecture that Inferno runs; got {show(model_type)}'
+        )
     if architectures != [_ARCHITECTURE]:
         raise UnsupportedError(f'{fields.where}: architectures must be ["{_ARCHITECTURE}"]; got {show(architectures)}')
     act = fields.string("hidden_act", "silu")

@@ -56,15 +56,11 @@ def parse_rope(config: Fields, head_dim: int, vocab_size: int, max_position_embe
     _refuse_unknown(rope)
     _refuse_partial(config)
     _refuse_partial(rope)
-    rope_type = rope.get("rope_type") if rope.get("rope_type") is not None else rope.get("type")
-    rope_type = "default" if rope_type is None else rope_type
+    rope_type = _rope_type(rope)
     theta = _theta(config, rope, vocab_size)
-    if not isinstance(rope_type, str) or rope_type not in _PARSERS:
-        types = ", ".join(_PARSERS)
-        raise UnsupportedError(f"{rope.where}.rope_type must be one of {types}; got {show(rope_type)}")
-    return RopeConfig(
-        rope_type=rope_type, rope_theta=theta, **_PARSERS[rope_type](config, rope, head_dim, max_position_embeddings)
-    )
+    rest = _PARSERS[rope_type](config, rope, head_dim, max_position_embeddings)
+    config.defaulted.extend(f"rope {key}" for key in rope.defaulted)
+    return RopeConfig(rope_type=rope_type, rope_theta=theta, **rest)
 
 
 def _chosen(config: Fields) -> Fields:
@@ -74,6 +70,20 @@ def _chosen(config: Fields) -> Fields:
             raise config.bad(key, "an object or null", value)
     key = "rope_scaling" if config.get("rope_scaling") else "rope_parameters"
     return Fields(config.get(key) or {}, f"{config.where}: {key}")
+
+
+def _rope_type(rope: Fields) -> str:
+    given = [rope.get(key) for key in ("rope_type", "type") if rope.get(key) is not None]
+    if not given:
+        scaling = [key for key, value in rope.values.items() if value is not None and key not in _UNSCALED]
+        if scaling:
+            raise ConfigError(f"{rope.where}: rope_type must be given beside {scaling[0]}; got no such field")
+        return "default"
+    if given[0] != given[-1]:
+        raise ConfigError(f"{rope.where}: rope_type and type must agree; got {show(given[0])} and {show(given[1])}")
+    if not isinstance(given[0], str) or given[0] not in _PARSERS:
+        raise UnsupportedError(f"{rope.where}: rope_type must be one of {', '.join(_PARSERS)}; got {show(given[0])}")
+    return given[0]
 
 
 def _theta(config: Fields, rope: Fields, vocab_size: int) -> float:
@@ -124,10 +134,10 @@ def _yarn(config: Fields, rope: Fields, head_dim: int, max_positions: int) -> di
         "original_max_position_embeddings": original,
         "attention_factor": rope.optional_number("attention_factor"),
         # transformers takes a beta of 0 for an absent one
-        "beta_fast": rope.number("beta_fast") if rope.get("beta_fast") not in (None, 0) else 32.0,
-        "beta_slow": rope.number("beta_slow") if rope.get("beta_slow") not in (None, 0) else 1.0,
-        "mscale": rope.optional_number("mscale", low=-1e-300),
-        "mscale_all_dim": rope.optional_number("mscale_all_dim", low=-1e-300),
+        "beta_fast": rope.number("beta_fast", 32.0, zero=True) or 32.0,
+        "beta_slow": rope.number("beta_slow", 1.0, zero=True) or 1.0,
+        "mscale": rope.optional_number("mscale", zero=True),
+        "mscale_all_dim": rope.optional_number("mscale_all_dim", zero=True),
         "truncate": rope.boolean("truncate", True),
     }
 
@@ -154,6 +164,9 @@ _PARSERS: dict[str, _Parser] = {
     "yarn": _yarn,
     "longrope": _longrope,
 }
+
+# What a rope without scaling may have.
+_UNSCALED = {"rope_theta", "partial_rotary_factor"}
 
 # Every key that some type reads; the types that do not read it ignore it, as transformers does.
 _KNOWN = {
