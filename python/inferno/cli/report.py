@@ -1,0 +1,136 @@
+"""What a command says of a model before, and of a generation after: lines for people, JSON for programs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from inferno.engine.generation import Generation
+    from inferno.engine.llm import LLM
+    from inferno.engine.outputs import Metrics
+
+JSON_SCHEMA = "inferno.generate/1"
+_SAMPLING = (
+    *("temperature", "top_p", "top_k", "min_p"),
+    *("repetition_penalty", "presence_penalty", "frequency_penalty"),
+)
+
+
+@dataclass(frozen=True)
+class Bandwidth:
+    """Bytes per second that the memory gives (read from the weights themselves), and the part that decoding used."""
+
+    bytes_per_second: float
+    share: float
+
+
+def load_line(llm: LLM) -> str:
+    """Model, architecture, size, and how it will run."""
+    m = llm.model
+    return (
+        f"{llm.name}: {llm.config.architectures[0]}, {_count(llm.num_parameters)} parameters, {llm.dtype} "
+        f"({_size(m.weight_bytes)}); {m.isa}, {_plural(m.threads, 'thread')}; context {m.ctx_size} tokens "
+        f"({m.kv_cache_type} cache, up to {_size(m.kv_bytes)})"
+    )
+
+
+def measure_bandwidth(llm: LLM, metrics: Metrics) -> Bandwidth | None:
+    """Reads the weights once more, now that nothing waits for it; None if there was no decoding to compare with."""
+    speed = metrics.generation_tokens_per_second
+    if speed is None:
+        return None
+    from inferno import hardware
+    from inferno.engine.traffic import memory_runs, tensors_per_step
+
+    read = tensors_per_step(llm.checkpoint)
+    measured = hardware.read_bandwidth(memory_runs(read), llm.model.threads, llm.model.isa)
+    return Bandwidth(measured, sum(tensor.nbytes for tensor in read) * speed / measured)
+
+
+def closing_line(generation: Generation, bandwidth: Bandwidth | None) -> str:
+    """Speeds, the wait for the first token, memory, and what repeats the answer."""
+    from inferno import hardware
+
+    metrics, completion = generation.output.metrics, generation.output.outputs[0]
+    parts = [
+        f"prompt {_plural(metrics.prompt_tokens, 'token')}{_speed(metrics.prompt_tokens_per_second)}",
+        f"generated {_plural(metrics.generated_tokens, 'token')}{_speed(metrics.generation_tokens_per_second)}",
+        f"first token after {metrics.time_to_first_token or 0:.2f} s",
+        f"peak memory {_size(hardware.peak_memory())}",
+    ]
+    if bandwidth is not None:
+        measured = f"{bandwidth.bytes_per_second / 1e9:.1f} GB/s"
+        parts.append(f"{100 * bandwidth.share:.0f} % of the measured memory bandwidth ({measured})")
+    if completion.finish_reason == "length":
+        parts.append("ended by length")
+    parts.append(_how(generation.sampling.temperature, completion.seed))
+    return "; ".join(parts)
+
+
+def json_text(llm: LLM, generation: Generation, bandwidth: Bandwidth | None) -> str:
+    """One object on one line. Fields may be added to a schema; a changed meaning is a new schema."""
+    import json
+
+    from inferno import hardware
+
+    output, m = generation.output, llm.model
+    completion, metrics, sampling = output.outputs[0], output.metrics, generation.sampling
+    return json.dumps(
+        {
+            "schema": JSON_SCHEMA,
+            "model": {
+                "name": llm.name,
+                "path": str(llm.path),
+                "architecture": llm.config.architectures[0],
+                "parameters": llm.num_parameters,
+                "dtype": llm.dtype,
+                "weight_bytes": m.weight_bytes,
+                "isa": m.isa,
+                "threads": m.threads,
+                "ctx_size": m.ctx_size,
+                "kv_cache_type": m.kv_cache_type,
+                "warnings": llm.warnings,
+            },
+            "prompt_token_ids": output.prompt_token_ids,
+            "text": completion.text,
+            "token_ids": completion.token_ids,
+            "finish_reason": completion.finish_reason,
+            "stop_reason": completion.stop_reason,
+            "seed": completion.seed,
+            "sampling": {name: getattr(sampling, name) for name in _SAMPLING},
+            "metrics": {
+                **asdict(metrics),
+                "prompt_tokens_per_second": metrics.prompt_tokens_per_second,
+                "generation_tokens_per_second": metrics.generation_tokens_per_second,
+                "peak_memory_bytes": hardware.peak_memory(),
+                "memory_bandwidth": None if bandwidth is None else asdict(bandwidth),
+            },
+        }
+    )
+
+
+def _how(temperature: float, seed: int | None) -> str:
+    return "greedy" if temperature == 0 else f"temperature {temperature:g}, seed {seed}"
+
+
+def _speed(tokens_per_second: float | None) -> str:
+    return "" if tokens_per_second is None else f" at {tokens_per_second:.1f} tokens/s"
+
+
+def _plural(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
+
+
+def _count(number: int) -> str:
+    for unit, factor in (("B", 10**9), ("M", 10**6), ("K", 10**3)):
+        if number >= factor:
+            return f"{number / factor:.1f}{unit}"
+    return str(number)
+
+
+def _size(nbytes: int) -> str:
+    for unit, factor in (("GB", 10**9), ("MB", 10**6)):
+        if nbytes >= factor:
+            return f"{nbytes / factor:.{1 if factor > 10**6 else 0}f} {unit}"
+    return f"{nbytes / 1000:.0f} KB"

@@ -1,0 +1,65 @@
+"""The streams of a command: text on stdout, everything else on stderr. Neither must be able to break the way out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from typing import TextIO
+
+from inferno.errors import InfernoError
+
+# What a model writes, or a file's name, shall not steer the user's terminal.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
+
+def say(message: str) -> None:
+    """A line on stderr, if there is one."""
+    if sys.stderr is not None:
+        print(message.translate(_CONTROLS), file=sys.stderr, flush=True)
+
+
+def write(text: str) -> None:
+    """Text on stdout, at once; on a terminal without control codes. InfernoError if it cannot be written."""
+    if sys.stdout is None:
+        raise InfernoError("standard output: must be open; got a closed one; use > /dev/null to throw the text away")
+    if sys.stdout.isatty():
+        text = text.translate(_CONTROLS)
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise InfernoError(f"standard output: cannot be written: {error.strerror or error}") from None
+
+
+def use_utf8() -> None:
+    """Makes stdout take every character, whatever the locale says."""
+    if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
+
+
+def flush() -> None:
+    """Writes what is still buffered; BrokenPipeError if nobody reads it."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+
+
+def abandon() -> None:
+    """Lets go of what cannot be written, so that the interpreter does not try again on its way out."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not _flushes(stream):
+            with suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)
+
+
+def _flushes(stream: TextIO) -> bool:
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        return False
+    return True
