@@ -57,6 +57,8 @@ void bind_matmul(py::module_& m, ProgramClass& program);
 void bind_rope(py::module_& m, ProgramClass& program);
 void bind_attention(py::module_& m, ProgramClass& program);
 void bind_silu_mul(py::module_& m);
+void bind_sampling(py::module_& m);
+void bind_sampler(py::module_& m);
 void bind_select_rows(ProgramClass& program);
 
 }  // namespace inferno::bindings

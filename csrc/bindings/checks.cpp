@@ -48,6 +48,8 @@ std::string describe(const py::array& a) {
          (aligned(a) ? "" : ", unaligned");
 }
 
+std::string text(double value) { return py::str(py::float_(value)); }
+
 Stored stored(const py::array& a, const std::string& what) {
   const DType dtype = stored_dtype(a, what);
   require(contiguous(a), what + " must be contiguous; got " + describe(a));
@@ -68,6 +70,18 @@ float* f32_out(py::array& a, py::ssize_t ndim, const std::string& what) {
   require_plain<float>(a, ndim, what, "float32");
   require_writeable(a, what);
   return static_cast<float*>(a.mutable_data());
+}
+
+std::int32_t* i32_out(py::array& a, py::ssize_t ndim, const std::string& what) {
+  require_plain<std::int32_t>(a, ndim, what, "int32");
+  require_writeable(a, what);
+  return static_cast<std::int32_t*>(a.mutable_data());
+}
+
+std::uint64_t* u64_out(py::array& a, py::ssize_t ndim, const std::string& what) {
+  require_plain<std::uint64_t>(a, ndim, what, "uint64");
+  require_writeable(a, what);
+  return static_cast<std::uint64_t*>(a.mutable_data());
 }
 
 void* stored_out(py::array& a, py::ssize_t ndim, const std::string& what, DType* dtype) {

@@ -20,6 +20,9 @@ void require(bool ok, const std::string& message);
 // "(2, 8) float32", for messages.
 std::string describe(const py::array& a);
 
+// A number as Python writes it, for messages.
+std::string text(double value);
+
 // A read-only array of stored elements: float32, float16, or uint16 (BF16), C-contiguous, at any alignment.
 struct Stored {
   const void* data;
@@ -31,6 +34,8 @@ Stored stored(const py::array& a, const std::string& what);
 const float* f32(const py::array& a, py::ssize_t ndim, const std::string& what);
 const std::int32_t* i32(const py::array& a, py::ssize_t ndim, const std::string& what);
 float* f32_out(py::array& a, py::ssize_t ndim, const std::string& what);
+std::int32_t* i32_out(py::array& a, py::ssize_t ndim, const std::string& what);
+std::uint64_t* u64_out(py::array& a, py::ssize_t ndim, const std::string& what);
 void* stored_out(py::array& a, py::ssize_t ndim, const std::string& what, DType* dtype);
 
 // Requires the shape `expected`, naming the other array that asks for it.

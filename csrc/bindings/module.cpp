@@ -12,5 +12,6 @@ PYBIND11_MODULE(_core, m) {
   bind_rope(m, program);
   bind_attention(m, program);
   bind_silu_mul(m);
+  bind_sampling(m);
   bind_select_rows(program);
 }

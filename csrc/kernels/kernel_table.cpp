@@ -24,6 +24,9 @@ KernelTable scalar_table() {
   t.kv_write = {kv_write_f32_f32, kv_write_f16_f32, kv_write_bf16_f32};
   t.attention = {attention_f32_f32_f32, attention_f32_f32_f16, attention_f32_f32_bf16};
   t.silu_mul = silu_mul_f32;
+  t.group_max = group_max_f32;
+  t.collect = collect_f32;
+  t.exp_weights = exp_weights_f32;
   t.read_all = read_all;
   t.fma_peak = fma_peak;
   return t;
@@ -42,6 +45,9 @@ KernelTable avx2_table() {
   t.kv_write = {kv_write_f32_f32, kv_write_f16_f32, kv_write_bf16_f32};
   t.attention = {attention_f32_f32_f32, attention_f32_f32_f16, attention_f32_f32_bf16};
   t.silu_mul = silu_mul_f32;
+  t.group_max = group_max_f32;
+  t.collect = collect_f32;
+  t.exp_weights = exp_weights_f32;
   t.read_all = read_all;
   t.fma_peak = fma_peak;
   return t;

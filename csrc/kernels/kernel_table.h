@@ -12,6 +12,7 @@
 #include "kernels/probe.h"
 #include "kernels/rmsnorm.h"
 #include "kernels/rope.h"
+#include "kernels/sampling.h"
 #include "kernels/silu_mul.h"
 
 namespace inferno {
@@ -30,6 +31,9 @@ struct KernelTable {
   PerDType<kernels::KvWrite> kv_write;
   PerDType<kernels::Attention> attention;
   kernels::SiluMul* silu_mul;
+  kernels::GroupMax* group_max;
+  kernels::Collect* collect;
+  kernels::ExpWeights* exp_weights;
   kernels::ReadAll* read_all;
   kernels::FmaPeak* fma_peak;
 };

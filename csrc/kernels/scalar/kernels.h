@@ -7,6 +7,7 @@
 #include "kernels/probe.h"
 #include "kernels/rmsnorm.h"
 #include "kernels/rope.h"
+#include "kernels/sampling.h"
 #include "kernels/silu_mul.h"
 
 namespace inferno::kernels::scalar {
@@ -19,6 +20,9 @@ Rope rope_half_split_f32, rope_interleaved_f32;
 KvWrite kv_write_f32_f32, kv_write_f16_f32, kv_write_bf16_f32;
 Attention attention_f32_f32_f32, attention_f32_f32_f16, attention_f32_f32_bf16;
 SiluMul silu_mul_f32;
+GroupMax group_max_f32;
+Collect collect_f32;
+ExpWeights exp_weights_f32;
 ReadAll read_all;
 FmaPeak fma_peak;
 
