@@ -28,6 +28,7 @@ _ATTENTION = {
     "attn_output": "self_attn.o_proj",
 }
 _MLP = {"ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
+_BIAS = re.compile(r"blk\.\d+\.(\w+)\.bias")
 # Scaling factors become rope_scaling; attn_rot_embd is transformers' rotary_emb.inv_freq, which is computed anew.
 _NOT_WEIGHTS = re.compile(r"rope_freqs\.weight|blk\.\d+\.attn_rot_embd(\.weight)?")
 # float32 values that are in memory at once: 16 MB.
@@ -60,8 +61,8 @@ def plan_weights(gguf: GgufFile, dims: LlamaDims) -> WeightPlan:
     Raises CheckpointError for a missing or misshapen tensor, UnsupportedError for one that has no counterpart.
     """
     tied = "output.weight" not in gguf.tensors
-    attention_bias = any(f"blk.0.{part}.bias" in gguf.tensors for part in _ATTENTION)
-    mlp_bias = any(f"blk.0.{part}.bias" in gguf.tensors for part in _MLP)
+    biased = {match[1] for name in gguf.tensors if (match := _BIAS.fullmatch(name))}
+    attention_bias, mlp_bias = not biased.isdisjoint(_ATTENTION), not biased.isdisjoint(_MLP)
     weights = [_weight(gguf, "token_embd.weight", "model.embed_tokens.weight", (dims.vocab_size, dims.hidden_size))]
     for layer in range(dims.num_hidden_layers):
         weights += _layer(gguf, dims, layer, attention_bias=attention_bias, mlp_bias=mlp_bias)

@@ -1,0 +1,148 @@
+"""From a model's name or path to its folder, and what is said when there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from inferno import demo, hub
+from inferno.discovery import ModelLocation, resolve_model
+from inferno.errors import DownloadError, InfernoError, ModelNotFoundError, UnsupportedError, UsageError
+from inferno.progress import Progress
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+def make_model(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"")
+    return folder
+
+
+def test_folders(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "models" / "llama-3")
+    for name in (str(folder), folder, "models/llama-3", "./models/llama-3/", Path("models/llama-3")):
+        location = resolve_model(name)
+        assert location.path.resolve() == folder
+        assert (location.name, location.source, location.revision) == ("llama-3", "folder", None)
+
+
+def test_home_and_dot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_model(tmp_path / "home" / "m")
+    assert resolve_model("~/m").path == folder
+    monkeypatch.chdir(folder)
+    assert resolve_model(".").name == "m"
+
+
+@pytest.mark.parametrize("name", [None, "demo"])
+def test_the_demo_model(name: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "ensure_demo", lambda progress: Path("/cache/demo/x"))
+    make_model(Path("demo"))  # a folder of that name has to be written ./demo
+    assert resolve_model(name) == ModelLocation(Path("/cache/demo/x"), "SmolLM2-135M-Instruct", "demo")
+    assert resolve_model("./demo").source == "folder"
+    assert resolve_model(Path("demo")).source == "folder"
+
+
+def test_ids_go_to_the_hub_unless_they_are_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def fetch(model_id: str, revision: str | None, progress: Progress | None) -> Path:
+        asked.append((model_id, revision))
+        return Path("/hub/snapshots/abc123")
+
+    monkeypatch.setattr(hub, "fetch", fetch)
+    location = resolve_model("org/name", revision="v1")
+    assert location == ModelLocation(Path("/hub/snapshots/abc123"), "org/name", "hub", "abc123")
+    make_model(Path("org/name"))
+    assert resolve_model("org/name").source == "folder"
+    assert asked == [("org/name", "v1")]
+
+
+@pytest.mark.parametrize("error", [DownloadError, ModelNotFoundError])
+def test_a_failing_id_that_is_nearly_a_path(monkeypatch: pytest.MonkeyPatch, error: type[InfernoError]) -> None:
+    def fetch(*_: object) -> Path:
+        raise error("models/llama-2: cannot")
+
+    monkeypatch.setattr(hub, "fetch", fetch)
+    with pytest.raises(error, match=r"^models/llama-2: cannot$"):
+        resolve_model("models/llama-2")
+    make_model(Path("models/llama-3"))
+    with pytest.raises(error, match=r"cannot. Near models/llama-2 on this machine: models/llama-3"):
+        resolve_model("models/llama-2")
+
+
+def test_no_such_folder(tmp_path: Path) -> None:
+    make_model(tmp_path / "models" / "llama-3")
+    with pytest.raises(ModelNotFoundError, match=r"models/lama-3: no such folder. Near it: \S*/models/llama-3$"):
+        resolve_model(str(tmp_path / "models" / "lama-3"))
+    with pytest.raises(ModelNotFoundError, match=r"zzz: no such folder; \S*models holds the models \S*llama-3$"):
+        resolve_model(tmp_path / "models" / "zzz")
+    with pytest.raises(ModelNotFoundError, match=rf"^a/b/c: no such folder; the path exists as far as {tmp_path}$"):
+        resolve_model("./a/b/c")
+    for name in ("~/nothing", "../nothing", "x/y/z", "name/", Path("name")):
+        with pytest.raises(ModelNotFoundError, match="no such folder"):
+            resolve_model(name)
+
+
+def test_names_that_are_nothing(tmp_path: Path) -> None:
+    with pytest.raises(
+        ModelNotFoundError, match=r"'llama' is no folder in \S+, no Hugging Face id .* and not 'demo'.$"
+    ):
+        resolve_model("llama")
+    with pytest.raises(ModelNotFoundError, match=r"Did you mean demo?"):
+        resolve_model("Demo")
+    make_model(tmp_path / "tiny-llama")
+    with pytest.raises(ModelNotFoundError, match=r"Did you mean tiny-llama\?"):
+        resolve_model("tinyllama")
+    with pytest.raises(ModelNotFoundError, match=r"Models here: \S*tiny-llama$"):
+        resolve_model("qwen")
+    (tmp_path / "hub" / "models--HuggingFaceTB--SmolLM2-360M").mkdir(parents=True)
+    with pytest.raises(ModelNotFoundError, match=r"Did you mean HuggingFaceTB/SmolLM2-360M\?"):
+        resolve_model("smollm2-360m")
+
+
+def test_files_are_named_as_what_they_are(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m")
+    with pytest.raises(ModelNotFoundError, match=r"model.safetensors: must be a model folder; got a file"):
+        resolve_model(folder / "model.safetensors")
+    (folder / "x.gguf").write_bytes(b"GGUF")
+    with pytest.raises(UnsupportedError, match=r"x.gguf: .*GGUF.*import"):
+        resolve_model("m/x.gguf")
+
+
+def test_a_folder_of_models(tmp_path: Path) -> None:
+    make_model(tmp_path / "models" / "a")
+    make_model(tmp_path / "models" / "b")
+    with pytest.raises(
+        ModelNotFoundError, match=r"models: holds no model itself, but folders that do; give one of .*/a,"
+    ):
+        resolve_model(tmp_path / "models")
+    make_model(tmp_path / "hub" / "models--o--n" / "snapshots" / "abc")
+    with pytest.raises(ModelNotFoundError, match=r"give one of \S*/snapshots/abc$"):
+        resolve_model("hub/models--o--n")
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_an_empty_name(name: str) -> None:
+    with pytest.raises(UsageError, match="model must be a folder, a Hugging Face id or 'demo'; got an empty name"):
+        resolve_model(name)
+
+
+def test_a_revision_is_for_ids(tmp_path: Path) -> None:
+    make_model(tmp_path / "m")
+    for name in ("m", "demo"):
+        with pytest.raises(UsageError, match=r"revision must be left out for .*; it is for Hugging Face ids; got 'v1'"):
+            resolve_model(name, revision="v1")
+
+
+@pytest.mark.parametrize("name", ["What is gravity? " * 500, "a\0b", "~nobody-here/x", "/" + "x" * 5000])
+def test_strange_names_are_errors_of_ours(name: str) -> None:
+    with pytest.raises(ModelNotFoundError):
+        resolve_model(name)
