@@ -26,6 +26,9 @@ Float32 = npt.NDArray[np.float32]
 # Ctrl-C and progress are prompt and the workspace stays small.
 PREFILL_CHUNK = 256
 
+# RoPE multiplies positions in float32, which counts no further.
+_MAX_CONTEXT = 1 << 24
+
 
 class Model:
     """A checkpoint ready to run. Not for two threads at once: callers take turns."""
@@ -134,7 +137,7 @@ class Model:
     def _choose_context(self, ctx_size: int | None) -> int:
         c = self.config
         per_token = kv_bytes_per_token(c.num_hidden_layers, c.num_key_value_heads, c.head_dim, self.kv_cache_type)
-        longest = c.max_position_embeddings
+        longest = min(c.max_position_embeddings, _MAX_CONTEXT)
         available = hardware.available_memory()
         fits = max(available // 2 // per_token, 1)
         if ctx_size is None:
@@ -144,8 +147,13 @@ class Model:
                     f"{longest * per_token / 1e9:.1f} GB, half of the available memory is {available / 2e9:.1f} GB"
                 )
             return min(longest, fits)
-        if isinstance(ctx_size, bool) or not isinstance(ctx_size, int) or not 1 <= ctx_size <= longest:
-            raise UsageError(f"ctx_size: must be from 1 to the model's {longest} tokens; got {ctx_size!r}")
+        if isinstance(ctx_size, bool) or not isinstance(ctx_size, int) or not 1 <= ctx_size <= _MAX_CONTEXT:
+            raise UsageError(f"ctx_size: must be from 1 to {_MAX_CONTEXT} tokens; got {ctx_size!r}")
+        if ctx_size > longest and c.rope.rope_type != "dynamic":
+            self.warnings.append(
+                f"context: {ctx_size} tokens are more than the {longest} that the model was made for; expect nonsense "
+                "beyond those"
+            )
         if ctx_size * per_token > available:
             raise HardwareError(
                 f"ctx_size: {ctx_size} tokens need {ctx_size * per_token / 1e9:.1f} GB for keys and values, and "
