@@ -15,7 +15,7 @@ from typing import Any
 from jinja2.exceptions import SecurityError
 from jinja2.utils import Namespace
 
-BASE_UNITS = 32 << 20
+BASE_UNITS = 16 << 20
 UNITS_PER_INPUT = 64  # units for each unit of input: templates copy messages a few times, and may visit them in loops
 SECONDS = 10.0
 MAX_INPUT = 1 << 28  # units of input that raise the budget

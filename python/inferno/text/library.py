@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from inferno.text.files import read_bytes, refuse_broken_json
 
 if TYPE_CHECKING:
     import tokenizers
+
+_stderr_lock = threading.Lock()
 
 
 def is_panic(error: BaseException) -> bool:
@@ -47,7 +50,7 @@ def load_library_tokenizer(path: Path) -> tokenizers.Tokenizer:
     import tokenizers
 
     try:
-        with library_errors(f"{path}: must be a tokenizer that the tokenizers library can read"), _quiet_panics():
+        with library_errors(f"{path}: must be a tokenizer that the tokenizers library can read"), quiet_panics():
             library = tokenizers.Tokenizer.from_buffer(data)
     except TextError as error:
         refuse_broken_json(path, data)
@@ -71,34 +74,34 @@ def _missing(path: Path) -> str:
 
 
 @contextmanager
-def _quiet_panics() -> Iterator[None]:
+def quiet_panics() -> Iterator[None]:
     """Keeps a panic's report, which Rust writes to file descriptor 2, away from the user.
 
-    What anybody else wrote meanwhile is passed on, unless there was a panic.
+    What anybody else wrote meanwhile is passed on, unless there was a panic. Works where Linux's memory files are.
     """
-    try:
-        real = os.dup(2)
-    except OSError:  # standard error is closed
-        yield
-        return
-    if not hasattr(os, "memfd_create"):
-        os.close(real)
-        yield
-        return
-    held = os.memfd_create("stderr")
-    os.dup2(held, 2)
-    panicked = False
-    try:
-        yield
-    except BaseException as error:
-        panicked = is_panic(error)
-        raise
-    finally:
-        os.dup2(real, 2)
-        if not panicked:
-            _copy(held, real)
-        os.close(held)
-        os.close(real)
+    with _stderr_lock, ExitStack() as opened:
+        try:
+            real = os.dup(2)
+        except OSError:  # standard error is closed
+            yield
+            return
+        opened.callback(os.close, real)
+        if not hasattr(os, "memfd_create"):
+            yield
+            return
+        held = os.memfd_create("stderr")
+        opened.callback(os.close, held)
+        os.dup2(held, 2)
+        panicked = False
+        try:
+            yield
+        except BaseException as error:
+            panicked = is_panic(error)
+            raise
+        finally:
+            os.dup2(real, 2)
+            if not panicked:
+                _copy(held, real)
 
 
 def _copy(source: int, target: int) -> None:

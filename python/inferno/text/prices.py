@@ -50,10 +50,17 @@ def price_operator(operator: str, left: Any, right: Any) -> None:
         _price_integers(operator, left, right)
     elif operator == "*":
         for value, times in ((left, right), (right, left)):
-            if _is_integer(times) and hasattr(value, "__len__"):
-                budget().charge_deep(value, max(int(times), 0))
+            if _is_integer(times):
+                _price_repetition(value, max(times, 0))
     elif operator == "+":
         budget().charge(sum(_length(value) for value in (left, right)))
+
+
+def _price_repetition(value: Any, times: int) -> None:
+    if isinstance(value, str | bytes):
+        budget().charge(len(value) * times)
+    elif isinstance(value, list | tuple):
+        budget().charge_deep(value, times)
 
 
 def _price_integers(operator: str, left: int, right: int) -> None:

@@ -174,7 +174,7 @@ def _tojson(
 
 
 def _raise_exception(message: str) -> None:
-    raise jinja2.TemplateError(message)
+    raise jinja2.TemplateError(f"the template refuses these messages: {message}")
 
 
 def _line(error: BaseException) -> str:

@@ -1,0 +1,208 @@
+"""Raw prompts to ids: what is added, what is parsed, what is ordinary text."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from text_models import CHATML, KINDS, add_bos, byte_level, llama2, special, unigram, write_folder
+
+from inferno.errors import TextError
+from inferno.text import Tokenizer
+
+LIBRARIES = {kind: make() for kind, make in KINDS.items()}
+FLAGS = [{}, {"lstrip": True}, {"rstrip": True}, {"lstrip": True, "rstrip": True}, {"single_word": True}]
+LIBRARIES |= {
+    f"byte_level {' '.join(flags)}": byte_level([CHATML[0], special(CHATML[1], **flags), CHATML[2]])
+    for flags in FLAGS[1:]
+}
+PIECES = [
+    "<|im_start|>",
+    "<|im_end|>",
+    "<s>",
+    "</s>",
+    "<unk>",
+    "[CLS]",
+    "<",
+    "|",
+    "user",
+    "the",
+    " ",
+    "\n",
+    "_",
+    "caf\u00e9",
+]
+TEXTS = st.lists(st.sampled_from(PIECES) | st.text(max_size=4), max_size=12).map("".join)
+
+
+@pytest.fixture(scope="module", params=LIBRARIES)
+def tokenizer(request, tmp_path_factory):
+    return Tokenizer.from_folder(write_folder(tmp_path_factory.mktemp("model"), LIBRARIES[request.param]))
+
+
+def library_of(tokenizer: Tokenizer):
+    from tokenizers import Tokenizer as Library
+
+    return Library.from_file(str(tokenizer.source))
+
+
+def test_parse_special_is_what_the_library_does(tokenizer):
+    library = library_of(tokenizer)
+
+    @given(TEXTS)
+    def check(text):
+        assert (
+            tokenizer.encode(text, parse_special=True, add_special_tokens=False)
+            == library.encode(text, add_special_tokens=False).ids
+        )
+
+    check()
+
+
+def test_ordinary_text_is_what_the_library_makes_of_it(tokenizer):
+    library = library_of(tokenizer)
+    library.encode_special_tokens = True
+
+    @given(st.text())
+    def check(text):
+        assert tokenizer.encode(text, add_special_tokens=False) == library.encode(text, add_special_tokens=False).ids
+
+    check()
+
+
+def test_no_special_token_comes_from_a_raw_prompt(tokenizer):
+    unknown = {tokenizer.token_to_id("<unk>"), tokenizer.token_to_id("[UNK]")}
+
+    @given(TEXTS)
+    def check(text):
+        ids = tokenizer.encode(text, add_special_tokens=False)
+        assert not [i for i in ids if tokenizer.is_special(i) and i not in unknown]
+        assert all(i < tokenizer.vocab_size for i in ids)
+
+    check()
+
+
+def test_guards_stand_for_special_tokens_exactly(tokenizer):
+    """Where every special token is wanted, the way through guards gives what plain parsing gives."""
+    encoder = tokenizer._encoder
+
+    @given(TEXTS)
+    def check(text):
+        plain = encoder._encode(text)
+        assert encoder.guarded(text, encoder._spans(text, plain)) == plain.ids
+
+    check()
+
+
+def test_byte_level_text_survives(tmp_path):
+    tokenizer = Tokenizer.from_folder(write_folder(tmp_path))
+
+    @given(TEXTS)
+    def check(text):
+        assert tokenizer.decode(tokenizer.encode(text), skip_special_tokens=False) == text
+
+    check()
+
+
+def test_special_text_in_a_vocabulary_of_its_own_is_cut(tmp_path):
+    """A Unigram model finds </s> among its pieces, whatever is said about special tokens."""
+    tokenizer = Tokenizer.from_folder(write_folder(tmp_path, unigram()))
+    ids = tokenizer.encode("</s>the</s>")
+    assert tokenizer.token_to_id("</s>") not in ids
+    assert tokenizer.decode(ids).replace(" ", "") == "</s>the</s>"
+
+
+def test_special_token_of_one_character_that_cannot_be_written_otherwise(tmp_path):
+    from tokenizers import Tokenizer as Library
+    from tokenizers import models
+
+    library = Library(models.Unigram([("<unk>", 0.0), ("#", -1.0)], unk_id=0))
+    library.add_special_tokens([special("#")])
+    tokenizer = Tokenizer.from_folder(write_folder(tmp_path, library))
+    with pytest.raises(TextError, match="text must not hold '#', a special token of one character"):
+        tokenizer.encode("#")
+
+
+def test_bos_comes_from_the_post_processor(tmp_path):
+    tokenizer = Tokenizer.from_folder(write_folder(tmp_path, llama2(), bos_token="<s>"))
+    plain = tokenizer.encode("the user", add_special_tokens=False)
+    assert tokenizer.encode("the user") == [1, *plain]
+    assert tokenizer.encode("") == [1]
+
+
+def test_no_double_bos(tmp_path):
+    tokenizer = Tokenizer.from_folder(write_folder(tmp_path, llama2(legacy=False), bos_token="<s>"))
+    once = tokenizer.encode("<s>the user", parse_special=True)
+    assert once[0] == 1
+    assert once.count(1) == 1
+    assert tokenizer.encode("<s><s>the", parse_special=True).count(1) == 2  # the text says so
+    assert tokenizer.encode("<s>the user").count(1) == 1  # here the text is ordinary
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["post-processor without BOS", "post-processor with BOS"])
+@pytest.mark.parametrize("wanted", [False, True, None])
+def test_add_bos_token_overrules_the_post_processor(tmp_path, stored, wanted):
+    library = byte_level()
+    if stored:
+        add_bos(library, "<|im_start|>")
+    config = {} if wanted is None else {"add_bos_token": wanted}
+    tokenizer = Tokenizer.from_folder(write_folder(tmp_path, library, bos_token="<|im_start|>", **config))
+    expected = [1] if (stored if wanted is None else wanted) else []
+    assert tokenizer.encode("the") == [*expected, *tokenizer.encode("the", add_special_tokens=False)]
+
+
+def test_add_eos_token(tmp_path):
+    tokenizer = Tokenizer.from_folder(write_folder(tmp_path, eos_token="<|im_end|>", add_eos_token=True))
+    assert tokenizer.encode("the") == [*tokenizer.encode("the", add_special_tokens=False), 2]
+
+
+@pytest.mark.parametrize("parse_special", [False, True])
+def test_lone_surrogate(tmp_path, parse_special):
+    tokenizer = Tokenizer.from_folder(write_folder(tmp_path))
+    with pytest.raises(TextError, match=r"text: must be valid Unicode; got a lone surrogate U\+D800 at character 3"):
+        tokenizer.encode("abc\ud800", parse_special=parse_special)
+
+
+def test_guards_are_invisible(tmp_path):
+    tokenizer = Tokenizer.from_folder(write_folder(tmp_path))
+    size = tokenizer.vocab_size
+    encoder = tokenizer._encoder
+    encoder.guarded("<|im_end|>", encoder._spans("<|im_end|>", encoder._encode("<|im_end|>")))
+    (guard_id, guard), *_ = encoder._guards.values()
+    assert guard_id >= size == tokenizer.vocab_size
+    assert tokenizer.token_to_id(guard) is None
+    assert tokenizer.id_to_token(guard_id) is None
+    assert tokenizer.decode([guard_id]) == ""
+
+
+@pytest.mark.parametrize("token_id", [-1, 1 << 40, 1.5, "1"])
+def test_ids_that_are_none(tmp_path, token_id):
+    tokenizer = Tokenizer.from_folder(write_folder(tmp_path))
+    with pytest.raises(TextError, match="token ids must be decodable"):
+        tokenizer.decode([token_id])
+    with pytest.raises(TextError, match="token id must be a natural number; got"):
+        tokenizer.id_to_token(token_id)
+
+
+def test_threads_share_a_tokenizer(tmp_path):
+    tokenizer = Tokenizer.from_folder(write_folder(tmp_path))
+    texts = ["the <|im_end|> user", "<|im_start|>", "caf\u00e9 " * 20]
+    expected = [(tokenizer.encode(t), tokenizer.encode(t, parse_special=True)) for t in texts]
+    failures: list[object] = []
+
+    def work():
+        try:
+            for _ in range(100):
+                found = [(tokenizer.encode(t), tokenizer.encode(t, parse_special=True)) for t in texts]
+                failures.extend([] if found == expected else [found])
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
