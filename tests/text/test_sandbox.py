@@ -104,13 +104,14 @@ def test_other_excesses(template, said):
 
 
 def test_memory_stays_small():
-    """In one process whose address space would not hold one of the results. Nested ones are slow to refuse, not large."""
+    """In one process whose address space would not hold one of the results."""
+    templates = [template for template in HUGE.values() if "ns.s" not in template]  # nested ones are slow, not large
     code = (
         "import resource; from inferno.text import ChatTemplate; from inferno.errors import TextError\n"
         "import tokenizers, jinja2, inferno.text.sandbox\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + (512 << 20),) * 2)\n"
-        f"for template in {[template for template in HUGE.values() if 'ns.s' not in template]!r}:\n"
+        f"for template in {templates!r}:\n"
         "    try: ChatTemplate.from_string(template).render([])\n"
         "    except TextError as error: assert str(error).endswith('any chat needs'), (template[:60], error)\n"
         "    else: raise AssertionError(template[:60])\n"
@@ -137,6 +138,6 @@ def test_budget_grows_with_the_messages():
 
 
 def test_renderings_do_not_share_a_budget():
-    template = ChatTemplate.from_string("{{ 'a' * 10 ** 7 }}")
+    template = ChatTemplate.from_string("{{ 'a' * 5 * 10 ** 6 }}")
     for _ in range(5):
-        assert len(template.render([])) == 10**7
+        assert len(template.render([])) == 5 * 10**6

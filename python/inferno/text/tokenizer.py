@@ -113,8 +113,10 @@ class Tokenizer:
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """Text of `ids`; ids in no vocabulary are left out. Raises TextError: an id that is no natural number."""
         hidden = self._encoder.guard_ids
+        if skip_special_tokens:  # the library would leave special tokens in that are marked as normalized
+            hidden = hidden | self._encoder.special.keys()
         with library_errors(f"{self.source}: token ids must be decodable"):
-            return self._library.decode([i for i in ids if i not in hidden], skip_special_tokens=skip_special_tokens)
+            return self._library.decode([i for i in ids if i not in hidden], skip_special_tokens=False)
 
     def token_to_id(self, token: str) -> int | None:
         """The id of a token given as it is written in the vocabulary; None if there is no such token."""
