@@ -13,6 +13,9 @@
 namespace inferno {
 namespace {
 
+// Tokens among which a language model's top-p mostly lies. It decides speed alone.
+constexpr std::size_t kUsualNucleus = 256;
+
 using Limits = std::numeric_limits<float>;
 
 // The least float32 that is not below a value <= FLT_MAX, so that comparing with it is comparing with the value.
@@ -112,7 +115,10 @@ Survivors Sampler::filtered(const float* x, float peak, SamplingWorkspace& w) co
 void Sampler::keep_top_p(Survivors& s, const float* x, float peak, SamplingWorkspace& w) const {
   const std::uint64_t whole = mass_of(s, w.sums.get());
   const auto target = static_cast<std::uint64_t>(std::ceil(rule_.top_p * static_cast<double>(whole)));
-  if (s.ids == nullptr) s = reaching(nucleus_bound(whole, peak), x, peak, w);
+  if (s.ids == nullptr) {
+    s = reaching(bound_of_top(w, vocab_size_, kUsualNucleus), x, peak, w);
+    if (mass_of(s, nullptr) < target) s = reaching(nucleus_bound(whole, peak), x, peak, w);
+  }
   keep_mass(s, target, w.ranks.get());
 }
 

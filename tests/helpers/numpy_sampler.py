@@ -7,8 +7,7 @@ import math
 import numpy as np
 
 # Of one weight, relative: three roundings to float32 (difference, 1 / temperature, product) of an exponent of at most
-# 28 (beyond, a weight has no mass), and the exponential itself. Twice that: for the weight, and for the sum that divides
-# it.
+# 28 (beyond, a weight has no mass), and the exponential itself. Twice that, for the sum that divides it errs as well.
 WEIGHT_ERROR = 2 * (3 * 28 + 8) * 2.0**-24
 
 
