@@ -22,7 +22,7 @@ _READER_GONE = 128 + 13  # SIGPIPE, which not every system has
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Runs one command; returns its exit code, or raises SystemExit for --help and --version. Prints every error itself."""
+    """Runs one command; returns its exit code (SystemExit for --help and --version). Prints every error itself."""
     parsed = None
     try:
         parsed = _parse(arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from inferno.cli.flags import Flags, day, integer, number, token_count
@@ -24,7 +25,12 @@ DESCRIPTION = """Answers a prompt: the text alone on stdout, everything else on 
   inferno generate -m ./my-model --temp 0 -n 200 "Write a haiku."
   cat notes.txt | inferno generate -s "Summarize." -
 
-Every flag can also be set as a variable, --max-tokens as INFERNO_MAX_TOKENS; the command line comes first."""
+What is not given of the sampling is taken from the model's generation_config.json. A model that
+says nothing is run greedily, as transformers runs it, or at temperature 1 if --top-p, --top-k,
+--min-p or --seed is given.
+
+Every flag can also be set as a variable, --max-tokens as INFERNO_MAX_TOKENS;
+the command line comes first."""
 
 # Work, in multiplications, from which reading a prompt is worth a progress bar: about a second on two old cores.
 _LONG_PREFILL = 2e10
@@ -44,10 +50,9 @@ def add_flags(flags: Flags) -> None:
 
 
 def _add_sampling(flags: Flags) -> None:
-    group = "where not given, the model's generation_config.json speaks"
     flags.add("-n", "--max-tokens", "--n-predict", "--max-new-tokens", type=integer, metavar="N",
               help="at most N tokens; default: until the context is full")  # fmt: skip
-    flags.add("--temp", "--temperature", type=number, metavar="T", help=f"0 is greedy; {group}")
+    flags.add("--temp", "--temperature", type=number, metavar="T", help="0 is greedy; default: the model's, see above")
     flags.add("--top-p", type=number, metavar="P", help="keep the likeliest tokens that together reach P")
     flags.add("--top-k", type=integer, metavar="K", help="keep the K likeliest tokens; 0 keeps all")
     flags.add("--min-p", type=number, metavar="P", help="keep tokens at least P times as likely as the likeliest")
@@ -80,6 +85,8 @@ def run(args: argparse.Namespace) -> None:
     for warning in llm.warnings:
         notes(f"warning: {warning}")
     bar = _PromptBar(SilentProgress() if args.quiet else stderr_progress())
+    if _is_greedy(args, llm):
+        params = replace(params, temperature=0.0)
     generation = _begin(args, llm, prompt, params, bar, notes)
     with generation:
         _stream(generation, bar, llm, show=not args.json)
@@ -104,6 +111,13 @@ def _sampling(args: argparse.Namespace) -> SamplingParams:
         stop=args.stop,
         max_tokens=args.max_tokens,
     )
+
+
+def _is_greedy(args: argparse.Namespace, llm: LLM) -> bool:
+    """Whether nobody, neither user nor model, has asked for anything to be drawn."""
+    given = (args.temp, args.top_p, args.top_k, args.min_p, args.seed)
+    defaults = llm.config.generation
+    return not defaults.do_sample and defaults.temperature is None and all(value is None for value in given)
 
 
 def _load(args: argparse.Namespace, notes: Any) -> LLM:

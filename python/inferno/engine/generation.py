@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferno.engine.outputs import CompletionOutput, Metrics, RequestOutput, StreamPiece, TokenLogprob
 from inferno.engine.stop import StopFilter
+from inferno.errors import UsageError
 from inferno.text import Detokenizer
 
 if TYPE_CHECKING:
@@ -105,19 +106,22 @@ class Request:
         from inferno import _core
 
         s = self.sampling
-        sampler = _core.Sampler(
-            self._model.config.vocab_size,
-            temperature=s.temperature,
-            top_k=s.top_k,
-            top_p=s.top_p,
-            min_p=s.min_p,
-            repetition_penalty=s.repetition_penalty,
-            presence_penalty=s.presence_penalty,
-            frequency_penalty=s.frequency_penalty,
-            seed=s.seed or 0,
-            sample=index,
-            isa=self._model.isa,
-        )
+        try:
+            sampler = _core.Sampler(
+                self._model.config.vocab_size,
+                temperature=s.temperature,
+                top_k=s.top_k,
+                top_p=s.top_p,
+                min_p=s.min_p,
+                repetition_penalty=s.repetition_penalty,
+                presence_penalty=s.presence_penalty,
+                frequency_penalty=s.frequency_penalty,
+                seed=s.seed or 0,
+                sample=index,
+                isa=self._model.isa,
+            )
+        except ValueError as error:  # a value too large or too small for float32
+            raise UsageError(str(error)) from None
         sampler.observe_prompt(self.output.prompt_token_ids)
         return sampler
 

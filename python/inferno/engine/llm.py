@@ -300,10 +300,7 @@ def _finish(generations: Sequence[Generation]) -> list[RequestOutput]:
 
 def _too_long(what: str, tokens: int, ctx_size: int) -> str:
     most = f"{ctx_size}, the context" if what == "tokens" else f"{ctx_size - 1} tokens, one less than the context"
-    return (
-        f"{what}: must be at most {most}; got {tokens} tokens; shorten it, or raise the context (-c, ctx_size) up to "
-        "what the model allows"
-    )
+    return f"{what}: must be at most {most}; got {tokens} tokens; shorten it, or raise the context (-c, ctx_size)"
 
 
 def _ignored_settings(llm: LLM) -> list[str]:
