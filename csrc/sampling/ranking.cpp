@@ -1,7 +1,6 @@
 #include "sampling/ranking.h"
 
 #include <algorithm>
-#include <cstring>
 #include <functional>
 #include <limits>
 
@@ -9,15 +8,6 @@
 #include "sampling/workspace.h"
 
 namespace inferno {
-
-std::uint64_t rank_of(float logit, std::size_t index) {
-  logit += 0.0f;  // -0 becomes 0
-  std::uint32_t bits;
-  std::memcpy(&bits, &logit, sizeof bits);
-  // Read as unsigned integers, positive floats ascend and negative ones descend.
-  const std::uint32_t descending = bits >> 31 != 0 ? bits : 0x7fffffff - bits;
-  return std::uint64_t{descending} << 32 | index;
-}
 
 float bound_of_top(SamplingWorkspace& w, std::size_t vocab_size, std::size_t k) {
   const float lowest = std::numeric_limits<float>::lowest();

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 namespace inferno {
 
@@ -10,7 +11,14 @@ struct SamplingWorkspace;
 
 // Ascending in rank: larger logits first, and of equal ones (-0 equals 0) the one with the lower index. No two are
 // equal, so that "the first k" is always exactly k.
-std::uint64_t rank_of(float logit, std::size_t index);
+inline std::uint64_t rank_of(float logit, std::size_t index) {
+  logit += 0.0f;  // -0 becomes 0
+  std::uint32_t bits;
+  std::memcpy(&bits, &logit, sizeof bits);
+  // Read as unsigned integers, positive floats ascend and negative ones descend.
+  const std::uint32_t descending = bits >> 31 != 0 ? bits : 0x7fffffff - bits;
+  return std::uint64_t{descending} << 32 | index;
+}
 inline std::size_t index_of_rank(std::uint64_t rank) { return rank & 0xffffffff; }
 
 // A logit that at least k of the logits reach, from the group maxima in the workspace: as high as they can tell, and no
