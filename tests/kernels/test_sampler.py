@@ -7,9 +7,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import numpy_sampler as reference
 import pytest
 
+import numpy_sampler as reference
 from inferno import _core
 
 SIZES = [1, 7, 8, 9, 131, 49152, 128256]
