@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from inferno import __version__
 from inferno.cli import generate, import_
 from inferno.cli.flags import Flags, Parser
-from inferno.cli.terminal import abandon, flush, say
+from inferno.cli.terminal import abandon, flush, open_stderr, say
 from inferno.errors import InfernoError, UsageError
 
 _VERBS = (generate, import_)
@@ -24,6 +24,7 @@ _READER_GONE = 128 + 13  # SIGPIPE, which not every system has
 def run(arguments: Sequence[str]) -> int:
     """Runs one command; returns its exit code (SystemExit for --help and --version). Prints every error itself."""
     parsed = None
+    open_stderr()
     try:
         parsed = _parse(arguments)
         parsed.run(parsed)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from inferno.engine.outputs import Metrics
 
 JSON_SCHEMA = "inferno.generate/1"
+_CACHED = 64 << 20
 _SAMPLING = (
     *("temperature", "top_p", "top_k", "min_p"),
     *("repetition_penalty", "presence_penalty", "frequency_penalty"),
@@ -36,16 +37,21 @@ def load_line(llm: LLM) -> str:
 
 
 def measure_bandwidth(llm: LLM, metrics: Metrics) -> Bandwidth | None:
-    """Reads the weights once more, now that nothing waits for it; None if there was no decoding to compare with."""
-    speed = metrics.generation_tokens_per_second
-    if speed is None:
-        return None
-    from inferno import hardware
+    """Reads the weights once more, now that nothing waits for it.
+
+    None if there was no decoding to compare with, or if the weights are so small that caches hold them.
+    """
     from inferno.engine.traffic import memory_runs, tensors_per_step
 
+    speed = metrics.generation_tokens_per_second
     read = tensors_per_step(llm.checkpoint)
+    nbytes = sum(tensor.nbytes for tensor in read)
+    if speed is None or nbytes < _CACHED:
+        return None
+    from inferno import hardware
+
     measured = hardware.read_bandwidth(memory_runs(read), llm.model.threads, llm.model.isa)
-    return Bandwidth(measured, sum(tensor.nbytes for tensor in read) * speed / measured)
+    return Bandwidth(measured, nbytes * speed / measured)
 
 
 def closing_line(generation: Generation, bandwidth: Bandwidth | None) -> str:

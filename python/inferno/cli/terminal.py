@@ -14,9 +14,15 @@ _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) i
 
 
 def say(message: str) -> None:
-    """A line on stderr, if there is one."""
-    if sys.stderr is not None:
+    """A line on stderr, if it can be written: what matters is on stdout and in the exit code."""
+    with suppress(OSError):
         print(message.translate(_CONTROLS), file=sys.stderr, flush=True)
+
+
+def open_stderr() -> None:
+    """Gives a process that was started without stderr one that leads nowhere."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # for as long as the process lives
 
 
 def write(text: str) -> None:
@@ -41,10 +47,9 @@ def use_utf8() -> None:
 
 
 def flush() -> None:
-    """Writes what is still buffered; BrokenPipeError if nobody reads it."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
+    """Writes what is still buffered for stdout; BrokenPipeError if nobody reads it."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
 
 
 def abandon() -> None:
