@@ -180,7 +180,8 @@ def test_a_long_prompt_tells_its_progress(cli, tiny, monkeypatch):
     assert line not in cli("generate", "-m", tiny, "-n", "2", "-q", "x" * 400).err
 
 
-def test_the_progress_of_a_long_prompt_ends_before_the_text(cli, tiny, monkeypatch):
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_progress_of_a_long_prompt_ends_before_the_text(cli, tiny, monkeypatch, fails):
     told: list[object] = []
 
     class Told(LineProgress):
@@ -189,14 +190,18 @@ def test_the_progress_of_a_long_prompt_ends_before_the_text(cli, tiny, monkeypat
 
         def advance(self, amount):
             told.append(amount)
+            if fails:
+                raise KeyboardInterrupt
 
         def finish(self):
             told.append("finish")
 
     monkeypatch.setattr("inferno.cli.generate._LONG_PREFILL", 0.0)
     monkeypatch.setattr("inferno.cli.generate.stderr_progress", lambda quiet=False: Told(sys.stderr))
-    cli("generate", "-m", tiny, "-n", "2", "--raw", "x" * 300)
-    assert told == [("Reading the prompt (300 tokens)", 300), 256, 44, "finish"]
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    result = cli("generate", "-m", tiny, "-n", "2", "--raw", "x" * 300)
+    assert told == [("Reading the prompt (300 tokens)", 300), 256, *([] if fails else [44]), "finish"]
+    assert result.code == (130 if fails else 0)
 
 
 def test_control_codes_reach_no_terminal(cli, tmp_path, monkeypatch, capsys):

@@ -19,6 +19,12 @@ from speaker import write_speaker
 MODULE = [sys.executable, "-m", "inferno"]
 
 
+@pytest.fixture(autouse=True)
+def buffered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams as users have them: what could not be written is tried again at the interpreter's end."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+
+
 def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[bytes]:
     command = [*MODULE, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, timeout=60, check=False, **options)

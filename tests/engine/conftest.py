@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from speaker import write_speaker
-from tiny import write_tiny
 
 from inferno import LLM
+from speaker import write_speaker
+from tiny import write_tiny
 
 SPOKEN = "Hey, wörd!😀"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
 import math
@@ -10,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from speaker import END, write_speaker
 
 from inferno import LLM, RequestOutput, SamplingParams
 from inferno.engine.outputs import CompletionOutput
 from inferno.errors import ContextLengthError, ModelNotFoundError, TextError, UsageError
+from speaker import END, write_speaker
 
 SPOKEN = "Hey, wörd!😀"
 SPOKEN_TOKENS = len(SPOKEN.encode())
@@ -187,6 +188,16 @@ def test_samples_differ_and_a_seed_repeats_them(tiny):
     assert [completion.token_ids for completion in again.outputs] == texts
 
 
+def test_a_draw_depends_on_the_place_in_the_sequence(tiny):
+    """An answer that is cut and put behind its prompt goes on as it did."""
+    params = SamplingParams(seed=3, **DRAWN)
+    (request,) = tiny.generate("abc", params)
+    ids = request.outputs[0].token_ids
+    rest = one(tiny.generate([*request.prompt_token_ids, *ids[:5]], dataclasses.replace(params, max_tokens=15)))
+    assert rest.token_ids == ids[5:]
+    assert len(set(ids)) > 10
+
+
 def test_prompts_without_a_seed_get_one_each(tiny):
     outputs = tiny.generate(["abc", "abc"], SamplingParams(**DRAWN))
     assert outputs[0].outputs[0].seed != outputs[1].outputs[0].seed
@@ -223,10 +234,11 @@ def test_logprobs(tiny):
 
 @pytest.mark.parametrize("penalty", ["repetition_penalty", "presence_penalty", "frequency_penalty"])
 def test_penalties_reach_the_sampler(tiny, penalty):
-    params = SamplingParams(temperature=0, max_tokens=60, ignore_eos=True, **{penalty: 1.7})
-    (request,) = tiny.generate("abcabc", params)
-    ids, prompt = request.outputs[0].token_ids, request.prompt_token_ids
-    assert ids != one(tiny.generate("abcabc", SamplingParams(temperature=0, max_tokens=60, ignore_eos=True))).token_ids
+    greedy = SamplingParams(temperature=0, max_tokens=60, ignore_eos=True)
+    # A prompt that holds what the model would like to say next.
+    prompt = [5, *one(tiny.generate([5], greedy)).token_ids]
+    ids = one(tiny.generate(prompt, dataclasses.replace(greedy, **{penalty: 1.7}))).token_ids
+    assert ids != one(tiny.generate(prompt, greedy)).token_ids
     logits = tiny.logits([*prompt, *ids])
     for step, token in enumerate(ids):
         row = logits[len(prompt) + step - 1].copy()
@@ -456,6 +468,27 @@ class TestStreams:
         streams = [speaker.stream("a>", params), speaker.stream("b>", params)]
         texts = ["".join(piece.text for piece in pieces) for pieces in zip(*zip(*streams, strict=True), strict=True)]
         assert texts == [SPOKEN, SPOKEN]
+
+    def test_who_has_ended_waits_again(self, speaker):
+        results: list[str] = []
+        first_is_over, ours = threading.Event(), speaker.stream("b>")
+
+        def twice() -> None:
+            results.append(one(speaker.generate("a>")).text)
+            first_is_over.set()
+            started.wait(20)
+            results.append(one(speaker.generate("a>")).text)
+
+        started, thread = threading.Event(), threading.Thread(target=twice)
+        thread.start()
+        assert first_is_over.wait(20)
+        with ours:
+            next(ours)
+            started.set()
+            thread.join(0.3)
+            assert len(results) == 1
+        thread.join(20)
+        assert results == [SPOKEN, SPOKEN]
 
     def test_threads_wait_for_their_turn(self, speaker):
         results: list[str] = []

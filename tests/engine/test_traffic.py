@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny import write_tiny
 
 from inferno.checkpoint import Checkpoint
 from inferno.engine.traffic import memory_runs, tensors_per_step
+from tiny import write_tiny
 
 
 @pytest.mark.parametrize("tied", [False, True])
