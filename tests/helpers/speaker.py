@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+
 from safetensors_writer import to_stored, write_safetensors
 from tiny import tensor_shapes, tiny_config
 from tiny_tokenizer import CHAT_TEMPLATE, write_tokenizer
