@@ -6,9 +6,9 @@ import datetime
 import json
 from pathlib import Path
 
-import chat_templates
 import pytest
 
+import chat_templates
 from inferno.errors import TextError, UsageError
 from inferno.text import ChatTemplate
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from text_models import KINDS, SPIECE, byte_level, llama2, write_folder
 from tokenizers import Regex, decoders, models
 from tokenizers import Tokenizer as Library
 
 from inferno.errors import TextError, UsageError
 from inferno.text import Detokenizer, Tokenizer
+from text_models import KINDS, SPIECE, byte_level, llama2, write_folder
 
 # A family with joiners, a flag, a thumb with a skin tone, Chinese, combining marks, Devanagari, Arabic.
 CLUSTERS = [
@@ -192,6 +192,7 @@ CHAINS = {
     "nested": [decoders.Sequence([REPLACE, decoders.Fuse()]), decoders.Strip(" ", 1, 0)],
     "wordpiece then strip": [decoders.WordPiece(), decoders.Strip(" ", 1, 0)],
 }
+FEWER = settings(max_examples=50)  # for each of some 30 decoders
 DECODERS = PLAIN | {name: decoders.Sequence(chain) for name, chain in CHAINS.items()}
 
 
@@ -206,6 +207,7 @@ def bare_tokenizer(folder, decoder) -> Tokenizer:
 def test_every_decoder(tmp_path, name):
     tokenizer = bare_tokenizer(tmp_path, DECODERS[name])
 
+    @FEWER
     @given(st.lists(st.integers(0, len(TOKENS) - 1), max_size=12))
     def check(ids):
         assert "".join(pieces(tokenizer, ids)) == tokenizer.decode(ids)
@@ -227,6 +229,7 @@ def test_trailing_characters_fall_away(tmp_path, fused, start, stop):
             text = text.removesuffix(" ")
         return text
 
+    @FEWER
     @given(st.lists(st.sampled_from(["a", " ", "  ", " a ", "b"]), max_size=12))
     def check(tokens):
         ids = [TOKENS.index(token) for token in tokens]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from text_models import CHATML, KINDS, add_bos, byte_level, llama2, special, unigram, write_folder
 
 from inferno.errors import TextError
 from inferno.text import Tokenizer
+from text_models import CHATML, KINDS, add_bos, byte_level, llama2, special, unigram, write_folder
 
 LIBRARIES = {kind: make() for kind, make in KINDS.items()}
 FLAGS = [{}, {"lstrip": True}, {"rstrip": True}, {"lstrip": True, "rstrip": True}, {"single_word": True}]
@@ -34,6 +35,7 @@ PIECES = [
     "_",
     "caf\u00e9",
 ]
+FEWER = settings(max_examples=50)  # for each of a dozen tokenizers
 TEXTS = st.lists(st.sampled_from(PIECES) | st.text(max_size=4), max_size=12).map("".join)
 
 
@@ -51,6 +53,7 @@ def library_of(tokenizer: Tokenizer):
 def test_parse_special_is_what_the_library_does(tokenizer):
     library = library_of(tokenizer)
 
+    @FEWER
     @given(TEXTS)
     def check(text):
         assert (
@@ -65,6 +68,7 @@ def test_ordinary_text_is_what_the_library_makes_of_it(tokenizer):
     library = library_of(tokenizer)
     library.encode_special_tokens = True
 
+    @FEWER
     @given(st.text())
     def check(text):
         assert tokenizer.encode(text, add_special_tokens=False) == library.encode(text, add_special_tokens=False).ids
@@ -75,6 +79,7 @@ def test_ordinary_text_is_what_the_library_makes_of_it(tokenizer):
 def test_no_special_token_comes_from_a_raw_prompt(tokenizer):
     unknown = {tokenizer.token_to_id("<unk>"), tokenizer.token_to_id("[UNK]")}
 
+    @FEWER
     @given(TEXTS)
     def check(text):
         ids = tokenizer.encode(text, add_special_tokens=False)
@@ -88,6 +93,7 @@ def test_guards_stand_for_special_tokens_exactly(tokenizer):
     """Where every special token is wanted, the way through guards gives what plain parsing gives."""
     encoder = tokenizer._encoder
 
+    @FEWER
     @given(TEXTS)
     def check(text):
         plain = encoder._encode(text)
@@ -99,6 +105,7 @@ def test_guards_stand_for_special_tokens_exactly(tokenizer):
 def test_byte_level_text_survives(tmp_path):
     tokenizer = Tokenizer.from_folder(write_folder(tmp_path))
 
+    @FEWER
     @given(TEXTS)
     def check(text):
         assert tokenizer.decode(tokenizer.encode(text), skip_special_tokens=False) == text
@@ -186,23 +193,34 @@ def test_ids_that_are_none(tmp_path, token_id):
         tokenizer.id_to_token(token_id)
 
 
+class Hesitant:
+    """The library's tokenizer, which lets other threads in after each change of its settings."""
+
+    def __init__(self, library: object) -> None:
+        vars(self)["library"] = library
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(vars(self)["library"], name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(vars(self)["library"], name, value)
+        time.sleep(0.0005)
+
+
 def test_threads_share_a_tokenizer(tmp_path):
     tokenizer = Tokenizer.from_folder(write_folder(tmp_path))
-    texts = ["the <|im_end|> user", "<|im_start|>", "caf\u00e9 " * 20]
-    expected = [(tokenizer.encode(t), tokenizer.encode(t, parse_special=True)) for t in texts]
-    failures: list[object] = []
+    text = "the <|im_end|> user"
+    expected = tokenizer.encode(text), tokenizer.encode(text, parse_special=True)
+    tokenizer._encoder.library = Hesitant(tokenizer._encoder.library)
+    found: list[object] = []
 
-    def work():
-        try:
-            for _ in range(100):
-                found = [(tokenizer.encode(t), tokenizer.encode(t, parse_special=True)) for t in texts]
-                failures.extend([] if found == expected else [found])
-        except BaseException as error:
-            failures.append(error)
+    def work() -> None:
+        for _ in range(20):
+            found.append((tokenizer.encode(text), tokenizer.encode(text, parse_special=True)))
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
+    threads = [threading.Thread(target=work) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert not failures
+    assert found == [expected] * 60

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import datetime
 
-import chat_templates
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from text_models import CHATML, byte_level, llama2, special, unigram, write_folder
 
+import chat_templates
 from inferno.errors import TextError
 from inferno.text import Tokenizer
+from text_models import CHATML, byte_level, llama2, special, unigram, write_folder
 
 HEADERS = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
 SPACED = [CHATML[0], special(CHATML[1], lstrip=True), special(CHATML[2], rstrip=True)]
@@ -29,6 +29,7 @@ MODELS = {
     "zephyr, unigram": (unigram, chat_templates.ZEPHYR, LLAMA2_ROLES),
     "thinking": (byte_level, chat_templates.THINKING, {"bos_token": "<|endoftext|>"}),
 }
+FEWER = settings(max_examples=50)  # for each of the models
 DAY = datetime.date(2024, 7, 26)
 SPECIALS = [*CHATML, *HEADERS, "<s>", "</s>", "<unk>"]
 FRAGMENTS = [
@@ -69,6 +70,7 @@ def test_without_special_text_ids_are_the_library_s(tokenizer):
 
     library = Library.from_file(str(tokenizer.source))
 
+    @FEWER
     @given(st.lists(HARMLESS | HARMLESS.map(lambda text: f" a < b {text}"), min_size=1, max_size=4))
     def check(contents):
         rendered = tokenizer.chat_template.render(chat(*contents), date=DAY)
@@ -85,6 +87,7 @@ def test_messages_bring_no_special_token(tokenizer):
         ids = tokenizer.encode_chat(chat(*contents), date=DAY)
         return [i for i in ids if tokenizer.is_special(i)]
 
+    @FEWER
     @given(st.lists(HOSTILE, min_size=1, max_size=4))
     def check(contents):
         assert specials(contents) == specials(["a" for _ in contents])

@@ -16,7 +16,7 @@ GROW = "{% set ns = namespace(s=['a' * 8]) %}{% for i in range(60) %}{% set ns.s
 TOO_MUCH = "must make a bounded amount of text; got more work than any chat needs"
 
 HUGE = {
-    "repeated text": "{{ 'a' * 10 ** 9 }}",
+    "repeated text": "{{ 'a' * 10 ** 11 }}",
     "repeated list": "{{ 10 ** 9 * [0] }}",
     "doubled by +": GROW.replace("GROWN", "ns.s + ns.s"),
     "doubled by ~": GROW.replace("GROWN", "ns.s ~ ns.s"),
@@ -54,14 +54,17 @@ HUGE = {
     "wordwrap": MILLION + "{{ ('a ' * 10 ** 5) | wordwrap(1, wrapstring=s) }}",
     "batch": "{{ [1] | batch(10 ** 9, 'x') | list }}",
     "slice": "{{ [1] | slice(10 ** 9) | list }}",
-    "slices kept": MILLION + "{% set ns = namespace(l=[]) %}{% for i in range(10000) %}{% set ns.l = ns.l + [s[1:]] %}"
-    "{% endfor %}",
     "printed in a loop": "{% for i in range(100000) %}" + "b" * 10_000 + "{% endfor %}",
     "kept in a loop": "{% set x %}{% for i in range(100000) %}" + "b" * 10_000 + "{% endfor %}{% endset %}",
     "loops in loops": "{% for i in range(99999) %}{% for j in range(99999) %}{% for k in range(99999) %}{% endfor %}"
     "{% endfor %}{% endfor %}",
-    "macros": "{% macro f(n) %}{{ f(n - 1) if n }}{{ f(n - 1) if n }}{% endmacro %}{{ f(60) }}",
-    "searched in a loop": MILLION + "{% for i in range(100000) %}{{ s.find('b') }}{% endfor %}",
+    "macros": "{% macro f(n) %}{% if n %}{% set x = f(n - 1) %}{% set x = f(n - 1) %}{% endif %}{% endmacro %}"
+    "{{ f(60) }}",
+    "searched in a loop": MILLION + "{% for i in range(10000) %}{{ s.find('b') }}{% endfor %}",
+    "counted in a loop": MILLION + "{% for i in range(10000) %}{{ s | wordcount }}{% endfor %}",
+    "sliced in a loop": MILLION + "{% for i in range(100000) %}{% set x = s[1:] %}{% endfor %}",
+    "value printed in a loop": MILLION + "{% for i in range(100000) %}{{ s }}{% endfor %}",
+    "list printed in a loop": MILLION + "{% set l = [s] %}{% for i in range(100000) %}{{ l }}{% endfor %}",
 }  # fmt: skip
 
 OTHER = {

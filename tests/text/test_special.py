@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from text_models import CHATML, byte_level, special, write_folder
 from tokenizers import AddedToken
 
 from inferno.errors import TextError
 from inferno.text import SpecialTokens, Tokenizer
+from text_models import CHATML, byte_level, special, write_folder
 
 
 def test_roles_as_text_as_object_and_as_null(tmp_path):

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from text_models import byte_level, write_folder
 from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models
 
 from inferno.errors import TextError
 from inferno.text import Tokenizer
 from inferno.text.library import library_errors, quiet_panics
+from text_models import byte_level, write_folder
 
 
 def refused(folder: Path) -> str:

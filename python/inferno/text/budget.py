@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
-from contextlib import contextmanager
+from collections.abc import ItemsView, KeysView, Mapping, ValuesView
 from typing import Any
 
 from jinja2.exceptions import SecurityError
@@ -78,14 +77,8 @@ def budget() -> Budget:
     return found
 
 
-@contextmanager
-def rendering_budget(values: Any) -> Iterator[None]:
-    """Opens a budget that fits the input `values`."""
-    previous = getattr(_current, "budget", None)
+def start_budget(values: Any) -> None:
+    """Gives this thread's next rendering a budget that fits its input `values`."""
     fresh = Budget(MAX_INPUT, SECONDS)
     fresh.units = BASE_UNITS + UNITS_PER_INPUT * fresh.size(values)
     _current.budget = fresh
-    try:
-        yield
-    finally:
-        _current.budget = previous

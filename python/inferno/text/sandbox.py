@@ -18,7 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from inferno.errors import TextError
-from inferno.text.budget import CALL, STEP, budget, rendering_budget
+from inferno.text.budget import CALL, STEP, budget, start_budget
 from inferno.text.metering import CHARGED, CONCAT, MEASURED, TICK, metered
 from inferno.text.prices import (
     REMOVED_FILTERS,
@@ -43,8 +43,8 @@ def render_template(source: str, origin: str, values: Mapping[str, Any], now: da
     if len(source) > MAX_SOURCE:
         raise TextError(f"{origin}: must have at most {MAX_SOURCE} characters; got {len(source)}")
     try:
-        with rendering_budget(dict(values)):
-            return _compiled(source).render(strftime_now=now.strftime, **values)
+        start_budget(dict(values))
+        return _compiled(source).render(strftime_now=now.strftime, **values)
     except jinja2.TemplateSyntaxError as error:
         raise TextError(f"{origin}, line {error.lineno}: {error.message}") from error
     except RecursionError as error:
