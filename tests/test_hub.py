@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_hub import COMMIT, FakeHub, serve
 
+from fake_hub import COMMIT, FakeHub, serve
 from inferno import hub, hub_cache
 from inferno.errors import (
     CheckpointError,

@@ -50,13 +50,6 @@ def test_pip_as_it_is_set_up(index: Path, tmp_path: Path) -> None:
     assert wheel.read_bytes() == (index / NAME).read_bytes()
 
 
-def test_require_virtualenv_does_not_stop_a_download(
-    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PIP_REQUIRE_VIRTUALENV", "1")
-    assert fetch_wheel("tiny-thing==1.0", "", download_folder(tmp_path)).name == NAME
-
-
 def test_an_environment_without_pip(index: Path, tmp_path: Path) -> None:
     """The pip that comes with Python for ensurepip, or the one of the interpreter the environment was made from."""
     venv.create(tmp_path / "env", with_pip=False, symlinks=True)
@@ -97,6 +90,18 @@ def test_uv_installs_beside_and_checks_the_hash(tmp_path: Path, monkeypatch: pyt
     arguments = (folder / "arguments").read_text()
     assert "pip install --no-deps --require-hashes" in arguments
     assert f"--python={sys.executable}" in arguments
+
+
+def test_a_setting_that_forbids_installing_outside_of_environments_does_not_stop_a_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_REQUIRE_VIRTUALENV", "1")
+    body = (
+        '[ "$PIP_REQUIRE_VIRTUALENV" = 0 ] || exit 3\n'
+        'for a; do case "$a" in --dest=*) mkdir "${a#*=}"; touch "${a#*=}/x.whl";; esac; done\n'
+    )
+    only(monkeypatch, package_index._Installer("pip", "pip", (script(tmp_path / "pip", body),)))
+    assert fetch_wheel("tiny-thing==1.0", "", download_folder(tmp_path)).name == "x.whl"
 
 
 def test_uv_is_tried_after_a_pip_that_fails_and_a_second_pip_is_not(

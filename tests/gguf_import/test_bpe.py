@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_gguf import CONTROL, NORMAL, UNUSED, USER_DEFINED, Vocab, bytes_vocab, write_tiny_gguf
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from inferno.errors import ConfigError, InfernoError, TextError, UnsupportedError
 from inferno.gguf_import import import_gguf
+from tiny_gguf import CONTROL, NORMAL, UNUSED, USER_DEFINED, Vocab, bytes_vocab, write_tiny_gguf
 
 CORPUS = [
     "The quick brown fox jumps over the lazy dog's tail. It's 12345 metres, they've said; 3.14159!",
@@ -92,6 +92,8 @@ def test_tokens_equal_the_original_s(tmp_path: Path, pre: str) -> None:
 @pytest.mark.parametrize(
     ("pre", "text", "pieces"),
     [
+        ("smollm", "ab 123\n", ["ab", "Ġ", "1", "2", "3", "Ċ"]),
+        ("gpt-2", "ab 123\n", ["ab", "Ġ123", "Ċ"]),
         ("default", "ab12345+c", ["ab", "123", "45", "+", "c"]),
         ("tekken", "camelCaseHTTP12", ["camel", "Case", "HTTP", "1", "2"]),
         ("deepseek-coder", "a b, 12\n東京", ["a", "Ġb", ",", "Ġ", "1", "2", "Ċ", "æĿ±äº¬"]),

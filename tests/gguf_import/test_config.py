@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_gguf import bytes_vocab, write_tiny_gguf
 
 from inferno.errors import ConfigError, UnsupportedError
 from inferno.gguf_import import import_gguf
+from tiny_gguf import bytes_vocab, write_tiny_gguf
 
 
 def config_of(tmp_path: Path, dtype: str = "BF16", **kwargs: Any) -> dict[str, Any]:

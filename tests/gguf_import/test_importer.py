@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_gguf import write_tiny_gguf
 
 from inferno import staging
 from inferno.errors import CheckpointError, InfernoError, UnsupportedError, UsageError
 from inferno.gguf_import import import_gguf, importer
+from tiny_gguf import write_tiny_gguf
 
 FILES = [
     "config.json",

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_gguf import HEAD_DIM, write_tiny_gguf
 
 from inferno.errors import ConfigError, UnsupportedError
 from inferno.gguf_import import import_gguf
+from tiny_gguf import HEAD_DIM, write_tiny_gguf
 
 
 def converter_factors(theta: float, factor: float, low: float, high: float, original: int) -> np.ndarray:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_gguf import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, Vocab, write_tiny_gguf
 from tokenizers import Tokenizer
 
 from inferno.errors import ConfigError, InfernoError, TextError, UnsupportedError
 from inferno.gguf_import import import_gguf
+from tiny_gguf import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, Vocab, write_tiny_gguf
 
 SPACE = "\u2581"
 # Best first.

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
-from tiny_gguf import BLOCK_TYPES, HEAD_DIM, HEADS, HIDDEN, INNER, KV_HEADS, LAYERS, write_tiny_gguf
 
 from inferno.errors import CheckpointError, UnsupportedError
 from inferno.gguf_import import import_gguf, weights
 from inferno.gguf_import.rounding import round_to
+from tiny_gguf import BLOCK_TYPES, HEAD_DIM, HEADS, HIDDEN, INNER, KV_HEADS, LAYERS, write_tiny_gguf
 
 NAMES = {
     "attn_norm": "input_layernorm",
