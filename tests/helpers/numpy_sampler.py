@@ -35,6 +35,23 @@ def random_bits(seed: int, sample: int, position: int) -> int:
     return words[0] | words[1] << 32
 
 
+def draw_with_bits(bits: int, seed: int) -> tuple[int, int]:
+    """(sample, position) whose draw under this seed has these 64 bits: Philox is a bijection, and here it runs back."""
+    mask = 2**32 - 1
+    for free in range(1000):
+        c0, c1, c2, c3 = bits & mask, bits >> 32, free, 0
+        for step in reversed(range(10)):
+            k0, k1 = ((seed & mask) + step * 0x9E3779B9) & mask, ((seed >> 32) + step * 0xBB67AE85) & mask
+            before0, before2 = c3 * pow(0xD2511F53, -1, 2**32) & mask, c1 * pow(0xCD9E8D57, -1, 2**32) & mask
+            c1, c3 = c0 ^ (0xCD9E8D57 * before2 >> 32) ^ k0, c2 ^ (0xD2511F53 * before0 >> 32) ^ k1
+            c0, c2 = before0, before2
+        sample, position = c2 | c3 << 32, c0 | c1 << 32
+        if sample < 2**63 and position < 2**63:
+            assert random_bits(seed, sample, position) == bits
+            return sample, position
+    raise AssertionError("no counter within 63 bits")
+
+
 def penalized(
     logits: np.ndarray,
     prompt: list[int],

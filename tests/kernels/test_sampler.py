@@ -118,6 +118,14 @@ def test_top_k_leaves_exactly_k(isa: str, n: int, make, top_k: int) -> None:
         assert len(ids) == min(top_k, np.isfinite(x).sum())
 
 
+def test_top_k_leaves_fewer_where_fewer_are_finite(isa: str) -> None:
+    x = np.full(1000, -np.inf, np.float32)
+    x[[3, 500, 501]] = [1, -2, 1]
+    for top_k in (4, 16, 17, 999):
+        ids, _ = sampler(x, isa, top_k=top_k).distribution(x)
+        assert ids.tolist() == [3, 500, 501]
+
+
 @pytest.mark.parametrize("top_k", [0, -1, 131, 1 << 40])
 def test_top_k_is_off(isa: str, top_k: int) -> None:
     x = random_logits(131)
@@ -211,6 +219,30 @@ def test_among_equals_a_draw_is_exactly_the_generators(isa: str, n: int) -> None
         s = _core.Sampler(n, seed=SEED, sample=3, isa=isa, **rule)
         for position in [*range(100), 2**32 + 5, 2**62 + 1]:
             assert s.sample(x, position) == reference.random_bits(SEED, 3, position) * n >> 64
+
+
+@pytest.mark.parametrize("rule", [{}, {"min_p": 0.5}])
+@pytest.mark.parametrize(("n", "parts"), [(2, 2), (8, 8), (64, 4), (128, 2), (4096, 64)])
+def test_a_draw_on_the_edge_between_two_tokens(isa: str, n: int, parts: int, rule: dict[str, float]) -> None:
+    """An edge belongs to the token after it; the draw just below to the one before."""
+    x = np.zeros(n, np.float32)
+    for part in range(parts + 1):
+        edge = part * (2**64 // parts)
+        for bits, token in [(edge, part * n // parts), (edge - 1, part * n // parts - 1)]:
+            if 0 <= bits < 2**64:
+                sample, position = reference.draw_with_bits(bits, SEED)
+                s = _core.Sampler(n, seed=SEED, sample=sample, isa=isa, **rule)
+                assert s.sample(x, position) == token
+
+
+@pytest.mark.parametrize("rule", [{}, {"min_p": 1e-300}, {"top_k": 199}, {"top_p": 0.999}])
+def test_the_least_and_the_greatest_draw_fall_on_tokens_with_mass(isa: str, rule: dict[str, float]) -> None:
+    x = np.full(200, -np.inf, np.float32)
+    x[70:130] = 0
+    x[[69, 130]] = -60  # likelier than -infinity, but without mass
+    for bits, token in [(0, 70), (2**64 - 1, 129)]:
+        sample, position = reference.draw_with_bits(bits, SEED)
+        assert sampler(x, isa, seed=SEED, sample=sample, **rule).sample(x, position) == token
 
 
 @pytest.mark.parametrize("n", SIZES)
