@@ -8,10 +8,11 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import processors
 
 from inferno.errors import TextError
 from inferno.text import Tokenizer
-from text_models import CHATML, KINDS, add_bos, byte_level, llama2, special, unigram, write_folder
+from text_models import CHATML, KINDS, byte_level, llama2, special, unigram, write_folder
 
 LIBRARIES = {kind: make() for kind, make in KINDS.items()}
 FLAGS = [{}, {"lstrip": True}, {"rstrip": True}, {"lstrip": True, "rstrip": True}, {"single_word": True}]
@@ -148,21 +149,37 @@ def test_no_double_bos(tmp_path):
     assert tokenizer.encode("<s>the user").count(1) == 1  # here the text is ordinary
 
 
-@pytest.mark.parametrize("stored", [False, True], ids=["post-processor without BOS", "post-processor with BOS"])
 @pytest.mark.parametrize("wanted", [False, True, None])
-def test_add_bos_token_overrules_the_post_processor(tmp_path, stored, wanted):
+def test_a_post_processor_wins_over_add_bos_token(tmp_path, wanted):
+    config = {} if wanted is None else {"add_bos_token": wanted, "add_eos_token": wanted}
+    tokenizer = Tokenizer.from_folder(write_folder(tmp_path, llama2(), bos_token="<s>", eos_token="</s>", **config))
+    assert tokenizer.encode("the") == [1, *tokenizer.encode("the", add_special_tokens=False)]
+
+
+@pytest.mark.parametrize(
+    ("config", "before", "after"),
+    [
+        ({}, [], []),
+        ({"add_bos_token": False}, [], []),
+        ({"add_bos_token": True}, [1], []),
+        ({"add_eos_token": True}, [], [2]),
+        ({"add_bos_token": True, "add_eos_token": True}, [1], [2]),
+        ({"add_bos_token": True, "bos_token": None}, [], []),
+    ],
+)
+def test_add_bos_token_and_add_eos_token_without_a_post_processor(tmp_path, config, before, after):
+    roles = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}
+    tokenizer = Tokenizer.from_folder(write_folder(tmp_path, byte_level(), **{**roles, **config}))
+    assert tokenizer.encode("the") == [*before, *tokenizer.encode("the", add_special_tokens=False), *after]
+
+
+def test_a_post_processor_may_add_at_the_end(tmp_path):
     library = byte_level()
-    if stored:
-        add_bos(library, "<|im_start|>")
-    config = {} if wanted is None else {"add_bos_token": wanted}
-    tokenizer = Tokenizer.from_folder(write_folder(tmp_path, library, bos_token="<|im_start|>", **config))
-    expected = [1] if (stored if wanted is None else wanted) else []
-    assert tokenizer.encode("the") == [*expected, *tokenizer.encode("the", add_special_tokens=False)]
-
-
-def test_add_eos_token(tmp_path):
-    tokenizer = Tokenizer.from_folder(write_folder(tmp_path, eos_token="<|im_end|>", add_eos_token=True))
-    assert tokenizer.encode("the") == [*tokenizer.encode("the", add_special_tokens=False), 2]
+    library.post_processor = processors.TemplateProcessing(
+        single="<|im_start|> $A <|im_end|>", special_tokens=[("<|im_start|>", 1), ("<|im_end|>", 2)]
+    )
+    tokenizer = Tokenizer.from_folder(write_folder(tmp_path, library))
+    assert tokenizer.encode("the") == [1, *tokenizer.encode("the", add_special_tokens=False), 2]
 
 
 @pytest.mark.parametrize("parse_special", [False, True])

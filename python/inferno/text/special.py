@@ -19,7 +19,7 @@ class SpecialTokens:
     """What tokenizer_config.json and special_tokens_map.json say. Texts, not ids.
 
     `roles` has one entry per role that is set ("bos_token" -> "<s>"), `extra` the tokens without a role. `add_bos` and
-    `add_eos` are None where the files leave the decision to tokenizer.json's post-processor.
+    `add_eos` are None where the files do not say; they count where tokenizer.json has no post-processor.
     """
 
     roles: Mapping[str, str] = field(default_factory=dict)

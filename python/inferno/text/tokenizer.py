@@ -177,14 +177,21 @@ class Tokenizer:
 
     @cached_property
     def _frame(self) -> tuple[list[int], list[int]]:
-        """Ids that the post-processor puts before and after a text, as add_bos_token and add_eos_token overrule it."""
+        """Ids before and after a text: the post-processor's; without one, what add_bos_token and add_eos_token ask for.
+
+        That is transformers' rule: a post-processor in tokenizer.json wins over tokenizer_config.json.
+        """
+        if self._library.post_processor is None:
+            return (
+                _flagged(self.bos_token_id, self.special_tokens.add_bos),
+                _flagged(self.eos_token_id, self.special_tokens.add_eos),
+            )
         with library_errors(f"{self.source}: post_processor must work on a short text"):
             encoding = self._library.encode("a")
         ids, added = list(encoding.ids), list(encoding.special_tokens_mask)
         start = added.index(0) if 0 in added else len(ids)
         end = len(added) - added[::-1].index(0) if 0 in added else len(ids)
-        before = _with(ids[:start], self.bos_token_id, self.special_tokens.add_bos, at_end=False)
-        return before, _with(ids[end:], self.eos_token_id, self.special_tokens.add_eos, at_end=True)
+        return ids[:start], ids[end:]
 
     @cached_property
     def _variants(self) -> Callable[[str], str] | None:
@@ -196,13 +203,8 @@ class Tokenizer:
         return normalize
 
 
-def _with(ids: list[int], token_id: int | None, wanted: bool | None, at_end: bool) -> list[int]:
-    """`ids` with or without `token_id`, or as they are if nothing is wanted or there is no such token."""
-    if wanted is None or token_id is None or wanted == (token_id in ids):
-        return ids
-    if not wanted:
-        return [i for i in ids if i != token_id]
-    return [*ids, token_id] if at_end else [token_id, *ids]
+def _flagged(token_id: int | None, wanted: bool | None) -> list[int]:
+    return [token_id] if wanted and token_id is not None else []
 
 
 def _declare_special(library: tokenizers.Tokenizer, special_tokens: SpecialTokens) -> None:
