@@ -12,12 +12,16 @@ namespace {
 constexpr std::size_t kTileTokens = 16;
 // Pieces that a thread's share of a stage is cut into, so that a thread that was held up is relieved by the others.
 constexpr std::size_t kPieces = 6;
+// Tokens are counted in 31 bits: with widths below this, no size of a buffer in bytes overflows.
+constexpr std::size_t kMaxWidth = std::size_t{1} << 30;
 
 bool overlap(const std::vector<Resource>& a, const std::vector<Resource>& b) {
   return std::any_of(a.begin(), a.end(), [&](Resource r) { return std::find(b.begin(), b.end(), r) != b.end(); });
 }
 
-void append(std::vector<Resource>& to, const std::vector<Resource>& more) { to.insert(to.end(), more.begin(), more.end()); }
+void append(std::vector<Resource>& to, const std::vector<Resource>& more) {
+  to.insert(to.end(), more.begin(), more.end());
+}
 
 std::string at(std::size_t sequence) { return "program: sequence " + std::to_string(sequence) + ": "; }
 
@@ -26,7 +30,10 @@ std::string at(std::size_t sequence) { return "program: sequence " + std::to_str
 void Program::Free::operator()(float* p) const { std::free(p); }
 
 std::size_t Program::add_buffer(std::string name, Rows rows, std::size_t width) {
-  if (width == 0) throw std::invalid_argument("program: buffer " + name + " must be at least 1 wide; got 0");
+  if (width == 0 || width >= kMaxWidth) {
+    throw std::invalid_argument("program: buffer " + name + " must be at least 1 and less than " +
+                                std::to_string(kMaxWidth) + " wide; got " + std::to_string(width));
+  }
   if (!names_.emplace(name, buffers_.size()).second) {
     throw std::invalid_argument("program: there is already a buffer named " + name);
   }
@@ -47,6 +54,7 @@ std::size_t Program::rows_of(const Buffer& buffer, const Batch& batch) const {
 }
 
 std::size_t Program::buffer_rows(std::size_t id) const {
+  if (memory_[id] == nullptr) return 0;
   return buffers_[id].rows == Rows::kTokens ? last_tokens_ : last_outputs_;
 }
 

@@ -1,8 +1,8 @@
 // The step program: one forward pass as a list of operations over named buffers, recorded once, run in one call.
 //
-// Operations follow one another inside a single parallel region. A barrier stands only where an operation touches what an
-// earlier one since the last barrier has written (or writes what it has read): what lies between two barriers is a stage,
-// and its operations share one queue of work items. Which thread runs an item changes no bit of the result.
+// Operations follow one another inside a single parallel region. A barrier stands only where an operation touches what
+// an earlier one since the last barrier has written (or writes what it has read): what lies between two barriers is a
+// stage, and its operations share one queue of work items. Which thread runs an item changes no bit of the result.
 #pragma once
 
 #include <atomic>
@@ -79,7 +79,7 @@ class Program {
   // Throws std::invalid_argument if there is none of that name.
   std::size_t find(const std::string& name) const;
   const Buffer& buffer(std::size_t id) const { return buffers_[id]; }
-  std::size_t buffer_rows(std::size_t id) const;         // in the last run
+  std::size_t buffer_rows(std::size_t id) const;  // in the last run; 0 before it
   const float* contents(std::size_t id) const { return memory_[id].get(); }
 
   void add(std::unique_ptr<Operation> operation);

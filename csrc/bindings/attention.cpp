@@ -32,9 +32,9 @@ Cache checked_cache(py::array& keys, py::array& values, const std::string& where
   c.head_dim = dim(keys, 2);
   require(dim(keys, 3) == kKvBlock, where + ": keys must be (blocks, kv_heads, head_dim, " + std::to_string(kKvBlock) +
                                         "); got " + describe(keys));
-  require(c.head_dim >= 1 && c.head_dim <= kMaxHeadDim, where + ": head_dim must be in [1, " +
-                                                            std::to_string(kMaxHeadDim) + "]; got " +
-                                                            std::to_string(c.head_dim));
+  require(c.kv_heads >= 1, where + ": keys must have at least one head; got " + describe(keys));
+  require(c.head_dim >= 1 && c.head_dim <= kMaxHeadDim,
+          where + ": head_dim must be in [1, " + std::to_string(kMaxHeadDim) + "]; got " + std::to_string(c.head_dim));
   require(c.dtype == values_dtype, where + ": values must have the dtype of keys; got " + describe(values));
   require_shape(values, {keys.shape(0), keys.shape(1), static_cast<py::ssize_t>(kKvBlock), keys.shape(2)},
                 where + ": values", "keys");
@@ -162,9 +162,10 @@ void attention(py::array out, const py::array& q, py::array keys, py::array valu
   float* out_data = f32_out(out, 3, "attention: out");
   const float* q_data = f32(q, 3, "attention: q");
   require_shape(q, {q.shape(0), q.shape(1), static_cast<py::ssize_t>(c.head_dim)}, "attention: q", "keys");
-  require(dim(q, 1) % c.kv_heads == 0, "attention: q must have a multiple of " + std::to_string(c.kv_heads) +
-                                           " heads; got " + describe(q));
+  require(dim(q, 1) % c.kv_heads == 0,
+          "attention: q must have a multiple of " + std::to_string(c.kv_heads) + " heads; got " + describe(q));
   require_shape(out, {q.shape(0), q.shape(1), q.shape(2)}, "attention: out", "q");
+  require(out_data != q_data || q.size() == 0, "attention: out must not be q");
   const std::int32_t* table = i32(block_table, 1, "attention: block_table");
   require(first_position >= 0, "attention: first_position must be >= 0; got " + std::to_string(first_position));
   const Span span{0, dim(q, 0), static_cast<std::size_t>(first_position), table, dim(block_table, 0)};
@@ -181,23 +182,23 @@ void attention(py::array out, const py::array& q, py::array keys, py::array valu
   op.run(step, 0, span.tokens > 0 ? c.kv_heads : 0, Worker{0, 1, static_cast<std::byte*>(scratch.get())});
 }
 
-void record_kv_write(BoundProgram& self, const std::string& k, const std::string& v, py::array keys,
-                     py::array values) {
+void record_kv_write(BoundProgram& self, const std::string& k, const std::string& v, py::array keys, py::array values) {
   const Cache c = checked_cache(keys, values, "kv_write");
   const std::size_t width = c.kv_heads * c.head_dim;
-  self.add(KvWriteOp(self.program.kernels().kv_write[index_of(c.dtype)], c, self.find(k, width, "kv_write: k"),
-                     self.find(v, width, "kv_write: v")),
+  self.add(KvWriteOp(self.program.kernels().kv_write[index_of(c.dtype)], c, self.find_tokens(k, width, "kv_write: k"),
+                     self.find_tokens(v, width, "kv_write: v")),
            {keys, values});
 }
 
 void record_attention(BoundProgram& self, const std::string& out, const std::string& q, py::array keys,
                       py::array values, float scale) {
   const Cache c = checked_cache(keys, values, "attention");
-  const std::size_t q_id = self.find(q, 0, "attention: q"), width = self.program.buffer(q_id).width;
+  const std::size_t q_id = self.find_tokens(q, 0, "attention: q"), width = self.program.buffer(q_id).width;
   require(width % (c.kv_heads * c.head_dim) == 0, "attention: q must be a multiple of " +
                                                       std::to_string(c.kv_heads * c.head_dim) + " wide; got " +
                                                       std::to_string(width));
-  const std::size_t out_id = self.find(out, width, "attention: out");
+  const std::size_t out_id = self.find_tokens(out, width, "attention: out");
+  require(out_id != q_id, "attention: out and q must be different buffers; got " + out + " twice");
   self.add(AttentionOp(self.program.kernels().attention[index_of(c.dtype)], c, out_id, q_id, width / c.head_dim, scale),
            {keys, values});
 }

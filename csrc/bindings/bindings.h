@@ -1,11 +1,12 @@
-// One function per file of this folder: it binds an operation twice, as a plain function (one thread, any tier; for tests
-// and benches) and as a method of Program that records it.
+// One function per file of this folder: it binds an operation twice, as a plain function (one thread, any tier; for
+// tests and benches) and as a method of Program that records it.
 #pragma once
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,15 +24,32 @@ struct BoundProgram {
 
   // The number of a buffer, checked to be `width` floats wide (0: any).
   std::size_t find(const std::string& name, std::size_t width, const std::string& what) const;
+  // The same, and it has a row for each token.
+  std::size_t find_tokens(const std::string& name, std::size_t width, const std::string& what) const;
 
   template <class Op>
   void add(Op op, std::initializer_list<py::object> arrays) {
+    const Busy turn(*this, "recording");
     keep.insert(keep.end(), arrays.begin(), arrays.end());
     program.add(std::make_unique<Op>(std::move(op)));
   }
 
+  // Holds the program while it runs, is recorded or read. Python threads share no program at once: the second gets an
+  // error.
+  class Busy {
+   public:
+    Busy(const BoundProgram& owner, const char* what);
+    ~Busy() { owner_.busy.clear(); }
+    Busy(const Busy&) = delete;
+    Busy& operator=(const Busy&) = delete;
+
+   private:
+    const BoundProgram& owner_;
+  };
+
   Program program;
   std::vector<py::object> keep;
+  mutable std::atomic_flag busy = ATOMIC_FLAG_INIT;
 };
 
 using ProgramClass = py::class_<BoundProgram>;

@@ -15,14 +15,15 @@ bool contiguous(const py::array& a) { return (a.flags() & py::array::c_style) !=
 
 // A NumPy array whose data may start anywhere is flagged unaligned; stored weights may be so, activations may not.
 bool aligned(const py::array& a) {
-  return reinterpret_cast<std::uintptr_t>(a.data()) % static_cast<std::uintptr_t>(a.itemsize()) == 0;
+  const auto itemsize = static_cast<std::uintptr_t>(a.itemsize());  // 0 for an empty record
+  return itemsize == 0 || reinterpret_cast<std::uintptr_t>(a.data()) % itemsize == 0;
 }
 
 template <class T>
 void require_plain(const py::array& a, py::ssize_t ndim, const std::string& what, const char* type) {
-  require(py::isinstance<py::array_t<T>>(a) && a.ndim() == ndim && contiguous(a) && aligned(a),
-          what + " must be a contiguous, aligned " + std::to_string(ndim) + "-d array of " + type + "; got " +
-              describe(a));
+  require(
+      py::isinstance<py::array_t<T>>(a) && a.ndim() == ndim && contiguous(a) && aligned(a),
+      what + " must be a contiguous, aligned " + std::to_string(ndim) + "-d array of " + type + "; got " + describe(a));
 }
 
 void require_writeable(const py::array& a, const std::string& what) {
@@ -31,8 +32,9 @@ void require_writeable(const py::array& a, const std::string& what) {
 
 DType stored_dtype(const py::array& a, const std::string& what) {
   if (py::isinstance<py::array_t<float>>(a)) return DType::kF32;
-  if (a.dtype().kind() == 'f' && a.itemsize() == 2) return DType::kF16;
-  if (a.dtype().kind() == 'u' && a.itemsize() == 2) return DType::kBF16;
+  const bool native = a.dtype().byteorder() == '=';
+  if (native && a.dtype().kind() == 'f' && a.itemsize() == 2) return DType::kF16;
+  if (native && a.dtype().kind() == 'u' && a.itemsize() == 2) return DType::kBF16;
   throw std::invalid_argument(what + " must be float32, float16 or uint16 (BF16); got " + describe(a));
 }
 
@@ -94,8 +96,8 @@ void* stored_out(py::array& a, py::ssize_t ndim, const std::string& what, DType*
 
 void require_shape(const py::array& a, std::initializer_list<py::ssize_t> expected, const std::string& what,
                    const std::string& why) {
-  const bool same = a.ndim() == static_cast<py::ssize_t>(expected.size()) &&
-                    std::equal(expected.begin(), expected.end(), a.shape());
+  const bool same =
+      a.ndim() == static_cast<py::ssize_t>(expected.size()) && std::equal(expected.begin(), expected.end(), a.shape());
   require(same, what + " must be " + shape_text(expected.begin(), expected.end()) + " to match " + why + "; got " +
                     describe(a));
 }

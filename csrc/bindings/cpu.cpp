@@ -21,14 +21,14 @@ std::size_t checked_threads(py::ssize_t threads, const char* where) {
 // Bytes per second at which `threads` threads read `data` once, in interleaved pieces of 1 MiB.
 double read_bandwidth(const py::array& data, py::ssize_t threads, const std::string& isa) {
   const std::size_t n = checked_threads(threads, "read_bandwidth");
+  require((data.flags() & py::array::c_style) != 0, "read_bandwidth: data must be contiguous; got " + describe(data));
   require(data.nbytes() > 0, "read_bandwidth: data must hold at least one byte; got none");
   struct Context {
     kernels::ReadAll* read;
     const char* data;
     std::size_t bytes;
     std::atomic<std::uint64_t> sink{0};
-  } context{tier(isa).kernels.read_all, static_cast<const char*>(data.data()),
-            static_cast<std::size_t>(data.nbytes())};
+  } context{tier(isa).kernels.read_all, static_cast<const char*>(data.data()), static_cast<std::size_t>(data.nbytes())};
   py::gil_scoped_release nogil;
   const auto start = Clock::now();
   ThreadPool::instance().run(

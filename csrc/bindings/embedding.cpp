@@ -47,7 +47,7 @@ void embedding(py::array out, const py::array& ids, const py::array& table, cons
 void record(BoundProgram& self, const std::string& out, const py::array& table) {
   const Stored w = stored(table, "embedding: table");
   require(table.ndim() == 2, "embedding: table must be (vocab, dim); got " + describe(table));
-  const std::size_t id = self.find(out, dim(table, 1), "embedding: out");
+  const std::size_t id = self.find_tokens(out, dim(table, 1), "embedding: out");
   self.add(EmbeddingOp(self.program.kernels().embedding[index_of(w.dtype)], id, dim(table, 1), w.data, dim(table, 0)),
            {table});
 }

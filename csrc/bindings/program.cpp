@@ -1,6 +1,7 @@
 // Program: recording is in the other files of this folder; running is here.
 #include <cstdlib>
 #include <cstring>
+#include <stdexcept>
 
 #include "bindings/bindings.h"
 
@@ -34,20 +35,21 @@ Batch make_batch(const py::array& token_ids, const py::array& lengths, const py:
 
 void run(BoundProgram& self, const py::array& token_ids, const py::array& lengths, const py::array& starts,
          const py::array& block_tables, const py::array& output_rows, py::ssize_t threads, std::size_t first,
-         const py::object& last) {
+         const std::optional<std::size_t>& last) {
   const Batch batch = make_batch(token_ids, lengths, starts, block_tables, output_rows);
   const std::size_t size = self.program.size();
-  const std::size_t end = last.is_none() ? size : last.cast<std::size_t>();
+  const std::size_t end = last.value_or(size);
   require(first <= end && end <= size, "Program.run: first and last must select from " + std::to_string(size) +
-                                           " operations; got " + std::to_string(first) + " and " +
-                                           std::to_string(end));
+                                           " operations; got " + std::to_string(first) + " and " + std::to_string(end));
   require(threads >= 1 && threads <= static_cast<py::ssize_t>(kMaxThreads),
           "Program.run: threads must be in [1, " + std::to_string(kMaxThreads) + "]; got " + std::to_string(threads));
+  const BoundProgram::Busy turn(self, "run");
   py::gil_scoped_release nogil;
   self.program.run(batch, first, end, static_cast<std::size_t>(threads));
 }
 
 py::array_t<float> read(const BoundProgram& self, const std::string& name) {
+  const BoundProgram::Busy turn(self, "read");
   const std::size_t id = self.program.find(name);
   const std::size_t rows = self.program.buffer_rows(id), width = self.program.buffer(id).width;
   py::array_t<float> out({rows, width});
@@ -56,13 +58,14 @@ py::array_t<float> read(const BoundProgram& self, const std::string& name) {
 }
 
 void read_into(const BoundProgram& self, const std::string& name, py::array out) {
+  const BoundProgram::Busy turn(self, "read_into");
   const std::size_t id = self.program.find(name);
   float* data = f32_out(out, 2, "Program.read_into: out");
-  require_shape(out,
-                {static_cast<py::ssize_t>(self.program.buffer_rows(id)),
-                 static_cast<py::ssize_t>(self.program.buffer(id).width)},
-                "Program.read_into: out", "buffer " + name);
-  std::memcpy(data, self.program.contents(id), static_cast<std::size_t>(out.nbytes()));
+  require_shape(
+      out,
+      {static_cast<py::ssize_t>(self.program.buffer_rows(id)), static_cast<py::ssize_t>(self.program.buffer(id).width)},
+      "Program.read_into: out", "buffer " + name);
+  if (out.nbytes() > 0) std::memcpy(data, self.program.contents(id), static_cast<std::size_t>(out.nbytes()));
 }
 
 }  // namespace
@@ -70,9 +73,23 @@ void read_into(const BoundProgram& self, const std::string& name, py::array out)
 std::size_t BoundProgram::find(const std::string& name, std::size_t width, const std::string& what) const {
   const std::size_t id = program.find(name);
   const std::size_t found = program.buffer(id).width;
-  require(width == 0 || found == width, what + ": buffer " + name + " must be " + std::to_string(width) +
-                                            " wide; got " + std::to_string(found));
+  require(width == 0 || found == width,
+          what + ": buffer " + name + " must be " + std::to_string(width) + " wide; got " + std::to_string(found));
   return id;
+}
+
+std::size_t BoundProgram::find_tokens(const std::string& name, std::size_t width, const std::string& what) const {
+  const std::size_t id = find(name, width, what);
+  require(program.buffer(id).rows == Rows::kTokens,
+          what + " must have a row for each token; got " + name + ", which has one for each output");
+  return id;
+}
+
+BoundProgram::Busy::Busy(const BoundProgram& owner, const char* what) : owner_(owner) {
+  if (owner.busy.test_and_set()) {
+    throw std::runtime_error(std::string("Program: ") + what + " must wait until this program's run has ended; " +
+                             "another thread is running it. A program of its own for each thread would work");
+  }
 }
 
 void Scratch::Free::operator()(void* p) const { std::free(p); }
@@ -84,12 +101,12 @@ Scratch::Scratch() {
 }
 
 void bind_program(ProgramClass& program) {
-  program.def(py::init([](const std::string& isa) { return std::make_unique<BoundProgram>(tier(isa)); }),
-              py::arg("isa") = "")
+  program
+      .def(py::init([](const std::string& isa) { return std::make_unique<BoundProgram>(tier(isa)); }),
+           py::arg("isa") = "")
       .def_property_readonly("isa", [](const BoundProgram& self) { return self.program.tier().name; })
       .def_property_readonly("stages", [](const BoundProgram& self) { return self.program.stages(); })
-      .def_property_readonly("workspace_bytes",
-                             [](const BoundProgram& self) { return self.program.workspace_bytes(); })
+      .def_property_readonly("workspace_bytes", [](const BoundProgram& self) { return self.program.workspace_bytes(); })
       .def_property_readonly("operations",
                              [](const BoundProgram& self) {
                                py::list names;
@@ -101,11 +118,13 @@ void bind_program(ProgramClass& program) {
       .def(
           "buffer",
           [](BoundProgram& self, const std::string& name, std::size_t width, bool outputs) {
+            const BoundProgram::Busy turn(self, "buffer");
             self.program.add_buffer(name, outputs ? Rows::kOutputs : Rows::kTokens, width);
           },
           py::arg("name"), py::arg("width"), py::kw_only(), py::arg("outputs") = false)
       .def("run", &run, py::arg("token_ids"), py::arg("lengths"), py::arg("starts"), py::arg("block_tables"),
-           py::arg("output_rows"), py::kw_only(), py::arg("threads"), py::arg("first") = 0, py::arg("last") = py::none())
+           py::arg("output_rows"), py::kw_only(), py::arg("threads"), py::arg("first") = 0,
+           py::arg("last") = py::none())
       .def("read", &read, py::arg("buffer"))
       .def("read_into", &read_into, py::arg("buffer"), py::arg("out"));
 }

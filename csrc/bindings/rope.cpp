@@ -75,17 +75,19 @@ void rope(py::array out, const py::array& x, const py::array& angles, bool inter
 
 void record_angles(BoundProgram& self, const std::string& out, const py::array& inv_freq, float factor) {
   const float* freq = f32(inv_freq, 1, "rope_angles: inv_freq");
-  const std::size_t half = dim(inv_freq, 0), id = self.find(out, 2 * half, "rope_angles: out");
+  const std::size_t half = dim(inv_freq, 0), id = self.find_tokens(out, 2 * half, "rope_angles: out");
   self.add(RopeAnglesOp(self.program.kernels().rope_angles, id, freq, half, factor), {inv_freq});
 }
 
 void record_rope(BoundProgram& self, const std::string& out, const std::string& x, const std::string& angles,
                  bool interleaved) {
-  const std::size_t angle_id = self.find(angles, 0, "rope: angles"), head_dim = self.program.buffer(angle_id).width;
-  const std::size_t x_id = self.find(x, 0, "rope: x"), width = self.program.buffer(x_id).width;
-  require(width % head_dim == 0, "rope: x must be a multiple of " + std::to_string(head_dim) + " wide; got " +
-                                     std::to_string(width));
-  const std::size_t out_id = self.find(out, width, "rope: out");
+  const std::size_t angle_id = self.find_tokens(angles, 0, "rope: angles");
+  const std::size_t head_dim = self.program.buffer(angle_id).width;
+  require(head_dim % 2 == 0, "rope: angles must be an even number wide; got " + std::to_string(head_dim));
+  const std::size_t x_id = self.find_tokens(x, 0, "rope: x"), width = self.program.buffer(x_id).width;
+  require(width % head_dim == 0,
+          "rope: x must be a multiple of " + std::to_string(head_dim) + " wide; got " + std::to_string(width));
+  const std::size_t out_id = self.find_tokens(out, width, "rope: out");
   require(!interleaved || out_id != x_id, "rope: out must not be x in interleaved order");
   self.add(RopeOp(kernel_of(self.program.tier(), interleaved), out_id, x_id, angle_id, width / head_dim, head_dim / 2),
            {});

@@ -1,5 +1,5 @@
-// Eight float32 lanes: loads that widen stored types, stores that round, sums, exp. Internal linkage throughout, so that
-// no copy built with this tier's flags can be linked into code that every CPU runs.
+// Eight float32 lanes: loads that widen stored types, stores that round, sums, exp. Internal linkage throughout, so
+// that no copy built with this tier's flags can be linked into code that every CPU runs.
 #pragma once
 
 #include <immintrin.h>
@@ -29,9 +29,7 @@ const typename T::Storage* elements(const void* array) {
 }
 
 inline __m256 widen(F16, __m128i v) { return _mm256_cvtph_ps(v); }
-inline __m256 widen(BF16, __m128i v) {
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16));
-}
+inline __m256 widen(BF16, __m128i v) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16)); }
 
 // Eight elements at any alignment.
 inline __m256 load(F32, const float* p) { return _mm256_loadu_ps(p); }
@@ -94,15 +92,16 @@ inline float max(__m256 v) {
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
-// e^x within 2 units in the last place; 0 below -87.33 (where the result would be subnormal), finite above 88.37.
+// e^x within 2 units in the last place; 0 below -87.33 (where the result would be subnormal), infinite above 88.37
+// (where n is 128, whose power of two is not a float32: 0.35 too early, so that one clamp serves).
 //
 // x = n ln 2 + r with |r| <= ln 2 / 2; Taylor's series to r^7 leaves r^8 / 40320 < 5.3e-9, a tenth of a float32 ulp.
 inline __m256 exp(__m256 x) {
-  const __m256 lowest = _mm256_set1_ps(-87.33654f), highest = _mm256_set1_ps(88.37626f);
+  const __m256 lowest = _mm256_set1_ps(-87.33654f), highest = _mm256_set1_ps(89.0f);
   const __m256 live = _mm256_cmp_ps(x, lowest, _CMP_NLT_UQ);
   x = _mm256_min_ps(highest, _mm256_max_ps(lowest, x));  // x second: NaN passes through
-  const __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504f)),
-                                   _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m256 n =
+      _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   // ln 2 in two parts; the first has 9 significant bits, so that n times it is exact.
   __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375f), x);
   r = _mm256_fnmadd_ps(n, _mm256_set1_ps(-2.12194440e-4f), r);
