@@ -208,6 +208,14 @@ def test_top_p_among_equals_takes_the_lower_ids(isa: str, n: int, top_p: float, 
         np.testing.assert_array_equal(probabilities, 1 / count)
 
 
+def test_top_p_stops_where_it_is_reached_exactly(isa: str) -> None:
+    """The tokens at 0 hold the whole mass, all of which is asked for; those at -60 have none."""
+    x = np.array([-60, 0, -60, 0, 0, -60], np.float32)
+    for rule in ({}, {"top_k": 5}, {"min_p": 1e-300}):
+        kept, _ = sampler(x, isa, top_p=1 - 2**-53, **rule).distribution(x)
+        assert kept.tolist() == [1, 3, 4]
+
+
 # The draw
 
 
@@ -386,6 +394,14 @@ def test_logprobs_are_the_models_own(isa: str, n: int, make) -> None:
         finite = min(count, int(np.isfinite(x).sum()))
         assert [i for i, _ in top] == first[:finite].tolist()
         np.testing.assert_allclose([p for _, p in top], expected[first[:finite]], rtol=0, atol=reference.cdf_error(n))
+
+
+def test_logprobs_are_fewer_where_fewer_are_finite(isa: str) -> None:
+    x = np.full(2000, -np.inf, np.float32)
+    x[[3, 500, 1501]] = [1, -2, 1]
+    for count in (2, 4, 20):
+        _, _, top = sampler(x, isa).sample(x, 0, logprobs=count)
+        assert [i for i, _ in top] == [3, 1501, 500][:count]
 
 
 def test_asking_for_logprobs_changes_no_token(isa: str) -> None:
