@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rope_cases import ROPE_CASES
-from tiny_cases import CASES
 
 from inferno.config import LlamaConfig, RopeConfig
 from inferno.errors import ConfigError, UsageError
 from inferno.rope import rope_frequencies
+from rope_cases import ROPE_CASES
+from tiny_cases import CASES
 
 REFERENCES = Path(__file__).parent / "data" / "references"
 EPS = float(np.finfo(np.float32).eps)
@@ -84,6 +84,12 @@ def test_dynamic_is_default_up_to_the_models_length_and_fixed_by_ctx_size_beyond
     assert not np.array_equal(at, beyond)
 
 
+def test_dynamic_within_the_models_length_is_computed_in_float64() -> None:
+    # In float32 this factor equals the one below it, and the stretch would be 0 instead of 1.
+    table = rope_frequencies(RopeConfig("dynamic", factor=16777217.0), 64, 2048, 2048)
+    np.testing.assert_array_equal(table.inv_freq, rope_frequencies(RopeConfig(), 64, 2048, 1).inv_freq)
+
+
 @pytest.mark.parametrize("factor", [8.0, 32.0])
 @pytest.mark.parametrize("head_dim", HEAD_DIMS)
 @pytest.mark.parametrize("theta", THETAS)
@@ -108,7 +114,8 @@ def test_llama3(theta: float, head_dim: int, factor: float) -> None:
     assert table.attention_factor == 1.0
 
 
-def exact_yarn(rope: RopeConfig, head_dim: int) -> np.ndarray:
+def yarn_ramp(rope: RopeConfig, head_dim: int) -> tuple[float, float]:
+    """The pair indices at which interpolation begins and is complete."""
     original, theta = rope.original_max_position_embeddings, rope.rope_theta
     low, high = (
         head_dim * math.log(original / (2 * math.pi * turns)) / (2 * math.log(theta))
@@ -117,9 +124,13 @@ def exact_yarn(rope: RopeConfig, head_dim: int) -> np.ndarray:
     if rope.truncate:
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, head_dim - 1)
-    high += 0.001 if low == high else 0
+    return low, high + (0.001 if low == high else 0)
+
+
+def exact_yarn(rope: RopeConfig, head_dim: int) -> np.ndarray:
+    low, high = yarn_ramp(rope, head_dim)
     interpolated = np.clip((np.arange(head_dim // 2) - low) / (high - low), 0, 1)
-    frequency = exact_default(theta, head_dim)
+    frequency = exact_default(rope.rope_theta, head_dim)
     return frequency * (1 - interpolated) + frequency / rope.factor * interpolated
 
 
@@ -130,6 +141,23 @@ def test_yarn(theta: float, head_dim: int, more: dict) -> None:
     rope = RopeConfig("yarn", theta, factor=4.0, original_max_position_embeddings=4096, **more)
     table = rope_frequencies(rope, head_dim, 16384, 100)
     # The ramp errs by a few eps of `index / width`, index at most head_dim; a quarter is the least that is left.
+    tolerance = rope_tolerance(theta, 8) * 4 + 4 * EPS * head_dim
+    np.testing.assert_allclose(table.inv_freq, exact_yarn(rope, head_dim), rtol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("theta", "head_dim", "more"),
+    [
+        (10.0, 16, {}),  # the ramp ends beyond the last pair
+        (10000.0, 128, {"beta_fast": 5.0, "beta_slow": 6.0}),  # it has no width
+        (10000.0, 16, {"beta_fast": 3000.0}),  # it begins before the first pair
+    ],
+)
+def test_yarn_at_the_edges_of_its_ramp(theta: float, head_dim: int, more: dict) -> None:
+    rope = RopeConfig("yarn", theta, factor=4.0, original_max_position_embeddings=4096, **more)
+    low, high = yarn_ramp(rope, head_dim)
+    assert low == 0 or high in (head_dim - 1, low + 0.001)
+    table = rope_frequencies(rope, head_dim, 16384, 100)
     tolerance = rope_tolerance(theta, 8) * 4 + 4 * EPS * head_dim
     np.testing.assert_allclose(table.inv_freq, exact_yarn(rope, head_dim), rtol=tolerance)
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from containers import write_f32
-from tiny import DEFAULT_CONFIG
 
+from containers import write_f32
 from inferno.checkpoint import Checkpoint
 from inferno.config import LlamaConfig
 from inferno.errors import ModelNotFoundError, UnsupportedError
+from tiny import DEFAULT_CONFIG
 
 OPENERS = [Checkpoint.open, LlamaConfig.from_folder]
 NEEDS = (
@@ -55,8 +55,8 @@ def test_an_empty_folder(opener: Opener, tmp_path: Path) -> None:
 
 
 def test_a_folder_without_config(tmp_path: Path) -> None:
-    touch(tmp_path, "model.safetensors", "tokenizer.json", "optimizer.pt")
-    what = "must hold config.json; got model.safetensors, optimizer.pt, tokenizer.json; "
+    touch(tmp_path, "model.safetensors", "tokenizer.json", "pytorch_model.bin")
+    what = "must hold config.json; got model.safetensors, pytorch_model.bin, tokenizer.json; "
     refuse(LlamaConfig.from_folder, tmp_path, what, ModelNotFoundError)
 
 

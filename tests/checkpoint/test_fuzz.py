@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from containers import container, entry
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError, deserialize
 
+from containers import container, entry
 from inferno.checkpoint import Checkpoint
 from inferno.checkpoint.dtypes import DTYPES
 from inferno.errors import InfernoError

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from containers import container, entry
 
+from containers import container, entry
 from inferno.checkpoint import Checkpoint
 from inferno.errors import CheckpointError, UnsupportedError
 

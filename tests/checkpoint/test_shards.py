@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from containers import write_f32
 
+from containers import write_f32
 from inferno.checkpoint import Checkpoint
 from inferno.errors import CheckpointError
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from containers import container, entry
 from safetensors.numpy import save_file
 
+from containers import container, entry
 from inferno.checkpoint import Checkpoint, HeadChoice, resolve_head
 from inferno.errors import CheckpointError
 

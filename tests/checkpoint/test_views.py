@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from containers import container, entry, write_f32
 from safetensors.numpy import save_file
 
+from containers import container, entry, write_f32
 from inferno.checkpoint import Checkpoint, Tensor
 from inferno.checkpoint.dtypes import DTYPES
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny import DEFAULT_CONFIG
 
 from inferno.config import LlamaConfig
 from inferno.errors import InfernoError
 from inferno.rope import rope_frequencies
+from tiny import DEFAULT_CONFIG
 
 quick = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import DEFAULT_CONFIG
 
 from inferno.config import LlamaConfig
 from inferno.errors import ConfigError, InfernoError
+from tiny import DEFAULT_CONFIG
 
 NOT_INTEGERS = [True, False, -1, 2**31, 2**63, 10**400, 1.0, "4", [], {}, float("nan"), float("inf")]
 NOT_NUMBERS = [True, -1.0, float("nan"), float("inf"), 10**400, "1", [], {}]

@@ -6,11 +6,11 @@ import re
 from typing import Any
 
 import pytest
-from tiny import DEFAULT_CONFIG
 
 from inferno.config import LlamaConfig
 from inferno.config.keys import CHANGES_ARITHMETIC
 from inferno.errors import ConfigError, UnsupportedError
+from tiny import DEFAULT_CONFIG
 
 
 def read(**overrides: Any) -> LlamaConfig:

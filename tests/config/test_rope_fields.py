@@ -6,10 +6,10 @@ import re
 from typing import Any
 
 import pytest
-from tiny import DEFAULT_CONFIG
 
 from inferno.config import LlamaConfig, RopeConfig
 from inferno.errors import ConfigError, UnsupportedError
+from tiny import DEFAULT_CONFIG
 
 LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
 EIGHT = [1.0, 1.5, 2, 2.5, 3, 3.5, 4, 4.5]

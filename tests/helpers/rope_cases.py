@@ -22,6 +22,8 @@ ROPE_CASES: dict[str, tuple[dict[str, Any], int, int, int]] = {
     "llama3": ({"rope_type": "default", "rope_theta": 500000.0}, 128, 8192, 8192),
     "llama3.1": (_llama3(8.0), 128, 131072, 16000),
     "llama3.2": (_llama3(32.0), 64, 131072, 16000),
+    # Here one rounding less in the wavelength shows.
+    "llama3_of_theta_10000": ({**_llama3(8.0), "rope_theta": 10000.0}, 128, 131072, 16000),
     "linear": ({"rope_type": "linear", "rope_theta": 10000.0, "factor": 8.0}, 128, 4096, 4096),
     "yarn": (_YARN, 128, 65536, 16000),
 }

@@ -15,9 +15,10 @@ sys.path.insert(0, str(HERE.parent / "helpers"))
 def main() -> None:
     import numpy as np
     import torch
-    from rope_cases import ROPE_CASES
     from transformers import LlamaConfig
     from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+    from rope_cases import ROPE_CASES
 
     stored = {}
     for name, (rope, head_dim, max_positions, length) in ROPE_CASES.items():
