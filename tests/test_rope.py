@@ -148,7 +148,7 @@ def test_yarn(theta: float, head_dim: int, more: dict) -> None:
 @pytest.mark.parametrize(
     ("theta", "head_dim", "more"),
     [
-        (10.0, 16, {}),  # the ramp ends beyond the last pair
+        (10.0, 16, {"beta_fast": 300.0}),  # the ramp ends beyond the last pair
         (10000.0, 128, {"beta_fast": 5.0, "beta_slow": 6.0}),  # it has no width
         (10000.0, 16, {"beta_fast": 3000.0}),  # it begins before the first pair
     ],
