@@ -1,0 +1,183 @@
+"""No arguments end the process or hang it: each call either works or raises one of the few errors it may."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inferno import _core
+
+ALLOWED = (ValueError, TypeError, MemoryError)
+DTYPES = ["f4", "f2", "u2", "f8", "i4", "i8", ">f4", ">f2", ">u2", ">i4", "?", "S3", "U2", "O", "V0", "V3", "c8", "i1"]
+DIMS = [0, 1, 2, 3, 4, 6, 32, 33]
+SMALL = st.integers(-3, 70)
+ANY_INT = st.one_of(SMALL, st.sampled_from([2**31 - 1, 2**31, 2**63 - 1, 2**63, 2**64, -(2**63)]))
+fuzz = settings(max_examples=300, deadline=None, derandomize=True)
+
+
+@st.composite
+def arrays(draw: st.DrawFn, dtypes: list[str] = DTYPES, max_dims: int = 5) -> np.ndarray:
+    """Any shape, type and layout: strided, backwards, broadcast, unaligned, read-only, a matrix."""
+    shape = tuple(draw(st.lists(st.sampled_from(DIMS), max_size=max_dims)))
+    while np.prod(shape) > 50_000:
+        shape = shape[1:]
+    dtype = np.dtype(draw(st.sampled_from(dtypes)))
+    array = np.zeros(shape, dtype)
+    if dtype.kind in "iu":
+        array[...] = draw(st.integers(-1, 40)) if dtype.kind == "i" else 1
+    layout = draw(st.sampled_from(["plain", "plain", "reversed", "transposed", "broadcast", "unaligned", "locked"]))
+    if layout == "reversed" and array.ndim:
+        return array[::-1]
+    if layout == "transposed":
+        return array.T
+    if layout == "broadcast":
+        return np.broadcast_to(array.reshape(-1)[:1], shape) if array.size else array
+    if layout == "unaligned" and not dtype.hasobject and dtype.itemsize:
+        return np.zeros(array.nbytes + 1, np.uint8)[1:].view(dtype).reshape(shape)
+    array.flags.writeable = layout != "locked"
+    return array
+
+
+ANYTHING = st.one_of(arrays(), ANY_INT, st.none(), st.floats(), st.text(max_size=3), st.just([1.0]))
+
+
+@st.composite
+def good(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
+    """A function and arguments whose shapes fit together."""
+    m, n, k = (draw(st.sampled_from([0, 1, 2, 13, 33])) for _ in range(3))
+    kind = draw(st.sampled_from(["f4", "f2", "u2"]))
+    heads, group, head_dim = draw(st.integers(0, 2)), draw(st.integers(0, 3)), draw(st.sampled_from([0, 1, 2, 8, 513]))
+
+    def f(*shape: int) -> np.ndarray:
+        return np.ones(shape, np.float32)
+
+    def i(count: int) -> np.ndarray:
+        return np.array([draw(st.integers(-1, 4)) for _ in range(count)], np.int32)
+
+    cache = {"keys": np.zeros((3, heads, head_dim, 32), kind), "values": np.zeros((3, heads, 32, head_dim), kind)}
+    place = {"block_table": i(draw(st.integers(0, 3))), "first_position": draw(SMALL)}
+    calls: dict[str, dict[str, Any]] = {
+        "embedding": {"out": f(m, n), "ids": i(m), "table": np.ones((4, n), kind)},
+        "rmsnorm": {"out": f(m, n), "x": f(m, n), "weight": np.ones(n, kind), "eps": draw(st.floats(width=32))},
+        "silu_mul": {"out": f(n), "gate": f(n), "up": f(n)},
+        "matmul": {
+            "out": f(m, n),
+            "x": f(m, k),
+            "w": np.ones((n, k), kind),
+            "gate": f(m, n),
+            "residual": f(m, n),
+            "bias": np.ones(n, kind),
+            "n_begin": draw(st.integers(0, n)),
+        },
+        "rope_angles": {"out": f(m, 2 * n), "positions": i(m), "inv_freq": f(n), "factor": draw(st.floats(width=32))},
+        "rope": {"out": f(m, 2, n), "x": f(m, 2, n), "angles": f(m, n), "interleaved": draw(st.booleans())},
+        "kv_write": {**cache, **place, "k": f(m, heads, head_dim), "v": f(m, heads, head_dim)},
+        "attention": {
+            **cache,
+            **place,
+            "out": f(m, heads * group, head_dim),
+            "q": f(m, heads * group, head_dim),
+            "scale": draw(st.floats(width=32)),
+        },
+        "read_bandwidth": {"data": f(m, n), "threads": draw(st.integers(-1, 4))},
+    }
+    name = draw(st.sampled_from(sorted(calls)))
+    return name, calls[name]
+
+
+@fuzz
+@given(good(), st.lists(st.tuples(st.integers(0, 9), ANYTHING), max_size=2), st.booleans())
+def test_plain_functions(call: tuple[str, dict[str, Any]], changes: list[tuple[int, Any]], scalar: bool) -> None:
+    name, arguments = call
+    for which, value in changes:
+        key = list(arguments)[which % len(arguments)]
+        if key != "threads":
+            arguments[key] = value
+    try:
+        getattr(_core, name)(**arguments, isa="scalar" if scalar else "")
+    except ALLOWED:
+        pass
+
+
+NAMES = st.sampled_from(["a", "b", "c", "d", "e", "nosuch"])
+WIDTHS = st.sampled_from([1, 2, 3, 4, 8, 16])
+
+
+@st.composite
+def recordings(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
+    """A call that records something, with names and shapes that often fit."""
+    kind = draw(st.sampled_from(["f4", "f2", "u2"]))
+    width, other, heads = draw(WIDTHS), draw(WIDTHS), draw(st.integers(0, 2))
+    head_dim = draw(st.sampled_from([1, 2, 4]))
+    cache = {"keys": np.zeros((3, heads, head_dim, 32), kind), "values": np.zeros((3, heads, 32, head_dim), kind)}
+    maybe = st.one_of(st.none(), NAMES)
+    out, x = draw(NAMES), draw(NAMES)
+    calls: dict[str, dict[str, Any]] = {
+        "buffer": {"name": out, "width": draw(st.one_of(WIDTHS, ANY_INT)), "outputs": draw(st.booleans())},
+        "embedding": {"out": out, "table": np.ones((4, width), kind)},
+        "rmsnorm": {"out": out, "x": x, "weight": np.ones(width, kind), "eps": 1e-5},
+        "matmul": {
+            "out": out,
+            "x": x,
+            "w": np.ones((width, other), kind),
+            "gate": draw(maybe),
+            "residual": draw(maybe),
+        },
+        "rope_angles": {"out": out, "inv_freq": np.ones(width, np.float32), "factor": 1.0},
+        "rope": {"out": out, "x": x, "angles": draw(NAMES), "interleaved": draw(st.booleans())},
+        "kv_write": {**cache, "k": out, "v": x},
+        "attention": {**cache, "out": out, "q": x, "scale": 1.0},
+        "select_rows": {"out": out, "x": x},
+    }
+    name = draw(st.sampled_from(sorted(calls)))
+    return name, calls[name]
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> dict[str, Any]:
+    """A batch that often fits: one or two sequences, sometimes with something wrong about it."""
+    lengths = draw(st.lists(st.integers(1, 40), min_size=1, max_size=2))
+    tokens = sum(lengths) + draw(st.sampled_from([0, 0, 0, 1]))
+    low = draw(st.sampled_from([0, 0, 0, -1]))
+
+    def i(values: list[int]) -> np.ndarray:
+        return np.array(values, np.int32)
+
+    batch: dict[str, Any] = {
+        "token_ids": i([draw(st.integers(low, 3)) for _ in range(tokens)]),
+        "lengths": i(lengths),
+        "starts": i([draw(st.integers(low, 40)) for _ in lengths]),
+        "block_tables": i([draw(st.integers(low, 2)) for _ in range(3 * len(lengths))]).reshape(-1, 3),
+        "output_rows": i(draw(st.lists(st.integers(low, tokens - 1), max_size=4))),
+        "threads": draw(st.integers(0, 3)),
+        "first": draw(st.sampled_from([0, 0, 1])),
+    }
+    if draw(st.integers(0, 9)) == 0:
+        batch[draw(st.sampled_from(["token_ids", "lengths", "starts", "block_tables", "output_rows", "last"]))] = draw(
+            st.one_of(arrays(["i4"], 3), ANYTHING)
+        )
+    return batch
+
+
+@fuzz
+@given(
+    st.lists(st.tuples(WIDTHS, st.sampled_from([False, False, True])), min_size=5, max_size=5),
+    st.lists(st.one_of(recordings(), batches()), min_size=1, max_size=25),
+)
+def test_programs(buffers: list[tuple[int, bool]], actions: list[Any]) -> None:
+    program = _core.Program()
+    for name, (width, outputs) in zip("abcde", buffers, strict=True):
+        program.buffer(name, width, outputs=outputs)
+    for action in actions:
+        try:
+            if isinstance(action, dict):
+                program.run(**action)
+            else:
+                getattr(program, action[0])(**action[1])
+        except ALLOWED:
+            pass
+        for name in "abcde":
+            assert program.read(name).ndim == 2
