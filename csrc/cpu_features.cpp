@@ -1,9 +1,9 @@
 #include "cpu_features.h"
 
 #if defined(__x86_64__)
-#include <cpuid.h>
+#  include <cpuid.h>
 
-#include <cstdint>
+#  include <cstdint>
 #endif
 
 namespace inferno {

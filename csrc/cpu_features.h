@@ -1,4 +1,5 @@
-// What this CPU has and this operating system lets us use. Built with baseline flags: it runs before any tier is chosen.
+// What this CPU has and this operating system lets us use. Built with baseline flags: it runs before any tier is
+// chosen.
 #pragma once
 
 namespace inferno {

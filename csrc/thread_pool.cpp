@@ -10,13 +10,14 @@
 #include <vector>
 
 #if defined(__x86_64__)
-#include <immintrin.h>
+#  include <immintrin.h>
 #endif
 
 namespace inferno {
 namespace {
 
-// A few hundred microseconds of pauses: longer than Python's own work between two tokens, short enough to leave no heat.
+// A few hundred microseconds of pauses: longer than Python's own work between two tokens, short enough to leave no
+// heat.
 constexpr int kSpins = 4000;
 // Past this many pauses each spin also offers its time slice: with more threads than CPUs the one awaited must run.
 constexpr int kPolite = 200;

@@ -17,8 +17,8 @@ namespace inferno {
 class Gate {
  public:
   std::uint64_t value() const { return value_.load(std::memory_order_seq_cst); }
-  void set(std::uint64_t value);                  // wakes every sleeper
-  std::uint64_t wait_while(std::uint64_t seen);   // returns the value once it is not `seen`
+  void set(std::uint64_t value);                 // wakes every sleeper
+  std::uint64_t wait_while(std::uint64_t seen);  // returns the value once it is not `seen`
 
  private:
   std::atomic<std::uint64_t> value_{0};
@@ -29,9 +29,9 @@ class Gate {
 
 // What a thread may use inside a region.
 struct Worker {
-  std::size_t thread;   // 0 .. threads - 1
+  std::size_t thread;  // 0 .. threads - 1
   std::size_t threads;
-  std::byte* scratch;   // kScratchBytes, aligned to 64, this thread's alone
+  std::byte* scratch;  // kScratchBytes, aligned to 64, this thread's alone
 };
 
 constexpr std::size_t kScratchBytes = std::size_t{1} << 20;

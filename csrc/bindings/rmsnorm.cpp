@@ -47,7 +47,8 @@ void record(BoundProgram& self, const std::string& out, const std::string& x, co
   const std::size_t n = dim(weight, 0);
   const std::size_t out_id = self.find(out, n, "rmsnorm: out"), x_id = self.find(x, n, "rmsnorm: x");
   const Rows rows = self.program.buffer(x_id).rows;
-  require(self.program.buffer(out_id).rows == rows, "rmsnorm: out and x must have the same rows; got " + out + ", " + x);
+  require(self.program.buffer(out_id).rows == rows,
+          "rmsnorm: out and x must have the same rows; got " + out + ", " + x);
   self.add(RmsNormOp(self.program.kernels().rmsnorm[index_of(w.dtype)], out_id, x_id, w.data, n, eps, rows), {weight});
 }
 

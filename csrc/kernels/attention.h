@@ -28,11 +28,11 @@ using KvWrite = void(void* keys, void* values, std::size_t slot, const float* ke
 // Determinism: softmax runs online over blocks aligned to absolute position, each summed in a fixed order, so a row's
 // bits depend on its position alone, not on `tokens`, `group` or what else is in the batch.
 struct AttentionArgs {
-  float* out;            // (tokens, group, head_dim), token stride ldo
+  float* out;  // (tokens, group, head_dim), token stride ldo
   std::size_t ldo;
-  const float* q;        // (tokens, group, head_dim), token stride ldq
+  const float* q;  // (tokens, group, head_dim), token stride ldq
   std::size_t ldq;
-  const void* keys;      // this KV head in block 0
+  const void* keys;  // this KV head in block 0
   const void* values;
   std::size_t block_stride;  // elements from one block to the next: kv_heads * head_dim * kKvBlock
   const std::int32_t* block_table;

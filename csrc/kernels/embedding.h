@@ -1,6 +1,7 @@
 // out[i, :] = table[ids[i], :], widened to float32
 //
-// out: (tokens, dim) row-major; ids: (tokens,), each in [0, rows of table); table: (rows, dim) row-major, any alignment.
+// out: (tokens, dim) row-major; ids: (tokens,), each in [0, rows of table); table: (rows, dim) row-major, any
+// alignment.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,7 @@
 // out[i, j] = epilogue(sum_p x[i, p] * w[j, p])   for 0 <= i < m, n_begin <= j < n_end
 //
-// x: (m, k), row stride ldx; w: (n, k) row-major as a linear layer stores it, any alignment; out: (m, n), row stride ldo.
-// k >= 1. Weights are widened to float32 exactly and accumulated in float32.
+// x: (m, k), row stride ldx; w: (n, k) row-major as a linear layer stores it, any alignment; out: (m, n), row stride
+// ldo. k >= 1. Weights are widened to float32 exactly and accumulated in float32.
 //
 // Determinism: the order of additions for one output depends on k alone, so one call with m rows gives the bits of m
 // calls with one, and [n_begin, n_end) may be cut anywhere.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from safetensors_writer import to_stored, widen, write_safetensors
 from tiny_tokenizer import CHAT_TEMPLATE, write_tokenizer
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from weights_digest import weights_digest
 
 import inferno
 from inferno.text import Tokenizer
+from weights_digest import weights_digest
 
 REFERENCES = Path(__file__).parent.parent / "data" / "references"
 # transformers' own float32 run is at 1.1e-4: sums in another order may err as much, and those of one long chain a few

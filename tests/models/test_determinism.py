@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import write_tiny
 
 from inferno.checkpoint import Checkpoint
 from inferno.config import LlamaConfig
 from inferno.models import Model
+from tiny import write_tiny
 
 TOKENS = 75
 SHAPE = {

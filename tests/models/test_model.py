@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 import pytest
-from tiny import write_tiny
 
 from inferno import errors
 from inferno.checkpoint import Checkpoint
@@ -15,6 +14,7 @@ from inferno.kv_cache import KvCache, Sequence, kv_bytes_per_token
 from inferno.models import Model
 from inferno.models.llama import Llama, expected_tensors
 from inferno.rope import rope_frequencies
+from tiny import write_tiny
 
 
 def load(folder, **options):

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy_llama import NumpyLlama, float32_error
-from tiny import tiny_weights, write_tiny
-from tiny_cases import CASES, Case
-from weights_digest import weights_digest
 
 import inferno
 from inferno.config import LlamaConfig
 from inferno.rope import rope_frequencies
+from numpy_llama import NumpyLlama, float32_error
+from tiny import tiny_weights, write_tiny
+from tiny_cases import CASES, Case
+from weights_digest import weights_digest
 
 REFERENCES = Path(__file__).parent.parent / "data" / "references"
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -11,6 +11,7 @@ import torch
 from demo_prompts import CHATS, LEAST_LEAD, TEXT
 from transformers import AutoTokenizer
 from transformers_llama import KV_DTYPES, distance, float64_throughout, load, logits, versions
+
 from weights_digest import weights_digest
 
 TOKENS = 256

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers_llama import distance, float64_throughout, frequencies, load, logits, versions
+
 from tiny import tiny_config, write_tiny
 from tiny_cases import CASES, Case
-from transformers_llama import distance, float64_throughout, frequencies, load, logits, versions
 from weights_digest import weights_digest
 
 

@@ -11,9 +11,9 @@ namespace {
 
 static_assert(kKvBlock == 4 * kLanes);
 
-constexpr std::size_t kMaxRows = 32;     // rows in flight: a walk over the cache serves all of them
-constexpr std::size_t kScoreRows = 3;    // 3 rows x 4 vectors of positions = 12 accumulators
-constexpr std::size_t kValueVectors = 8; // 64 of head_dim at a time
+constexpr std::size_t kMaxRows = 32;      // rows in flight: a walk over the cache serves all of them
+constexpr std::size_t kScoreRows = 3;     // 3 rows x 4 vectors of positions = 12 accumulators
+constexpr std::size_t kValueVectors = 8;  // 64 of head_dim at a time
 constexpr float kMinusInfinity = -__builtin_inff();
 
 // The scratch, drawn: widened keys, widened values, then for each row its values so far, weights and two numbers.

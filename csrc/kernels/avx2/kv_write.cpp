@@ -36,7 +36,7 @@ void kv_write_f16_f32(void* keys, void* values, std::size_t slot, const float* k
   kv_write<F16>(keys, values, slot, key, value, head_dim);
 }
 void kv_write_bf16_f32(void* keys, void* values, std::size_t slot, const float* key, const float* value,
-                      std::size_t head_dim) {
+                       std::size_t head_dim) {
   kv_write<BF16>(keys, values, slot, key, value, head_dim);
 }
 

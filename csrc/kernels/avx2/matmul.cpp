@@ -1,5 +1,5 @@
-// The order of additions, the same on every path below: lane l of one vector takes the products of p = l, l + 8, l + 16, ...
-// in turn by fused multiply-add; the eight lanes are then added in sum()'s order.
+// The order of additions, the same on every path below: lane l of one vector takes the products of p = l, l + 8, l +
+// 16, ... in turn by fused multiply-add; the eight lanes are then added in sum()'s order.
 //
 // Two paths:
 //   few rows of x:   weights are widened in registers as they stream from memory, which is the limit;
@@ -12,8 +12,8 @@
 namespace inferno::kernels::avx2 {
 namespace {
 
-// 4 rows x 3 columns = 12 accumulators; with 3 for weights and 1 for x, all 16 registers. 12 chains cover the 8 that two
-// FMA units of latency 4 need, and 7 loads serve 12 multiply-adds.
+// 4 rows x 3 columns = 12 accumulators; with 3 for weights and 1 for x, all 16 registers. 12 chains cover the 8 that
+// two FMA units of latency 4 need, and 7 loads serve 12 multiply-adds.
 constexpr std::size_t kMr = 4, kNr = 3;
 // One row of x: the weights are not used again, so many columns at once only keep FMA chains and memory streams busy.
 constexpr std::size_t kGemvNr = 8;
@@ -29,8 +29,8 @@ constexpr std::size_t kPanelFloats = kNc * kKc;
 constexpr std::size_t kSumFloats = kMc * kNc * kLanes;
 static_assert((kPanelFloats + kSumFloats) * sizeof(float) <= kMatMulScratchBytes);
 
-// How far ahead of its use a streamed row is asked for. Left to itself the hardware loses some of the kGemvNr streams at
-// every page's end: one token ran at 0.88 of a plain read's speed, and at 1.0 with this.
+// How far ahead of its use a streamed row is asked for. Left to itself the hardware loses some of the kGemvNr streams
+// at every page's end: one token ran at 0.88 of a plain read's speed, and at 1.0 with this.
 constexpr std::size_t kPrefetchBytes = 512;
 constexpr std::size_t kCacheLine = 64;
 
@@ -112,9 +112,12 @@ struct Tile {
 __m256 load_bias(const Epilogue& e, std::size_t j, std::size_t count) {
   const auto get = [&](auto type) { return load_part(type, elements<decltype(type)>(e.bias) + j, count); };
   switch (e.bias_dtype) {
-    case DType::kF32: return get(F32{});
-    case DType::kF16: return get(F16{});
-    case DType::kBF16: return get(BF16{});
+    case DType::kF32:
+      return get(F32{});
+    case DType::kF16:
+      return get(F16{});
+    case DType::kBF16:
+      return get(BF16{});
   }
   return _mm256_setzero_ps();
 }

@@ -7,8 +7,8 @@
 namespace inferno::kernels::scalar {
 namespace {
 
-// One query against the `count` first positions of a block, continuing a softmax that runs online: `peak` is the largest
-// score so far, `total` the sum of exp(score - peak), out the values weighted by it.
+// One query against the `count` first positions of a block, continuing a softmax that runs online: `peak` is the
+// largest score so far, `total` the sum of exp(score - peak), out the values weighted by it.
 template <class C>
 void attend_block(float* out, float& peak, float& total, const float* q, const void* keys, const void* values,
                   std::size_t base, std::size_t count, std::size_t head_dim, float scale) {

@@ -20,9 +20,12 @@ float dot(const float* x, const void* w, std::size_t offset, std::size_t k) {
 
 float bias_at(const Epilogue& e, std::size_t j) {
   switch (e.bias_dtype) {
-    case DType::kF32: return get<F32>(e.bias, j);
-    case DType::kF16: return get<F16>(e.bias, j);
-    case DType::kBF16: return get<BF16>(e.bias, j);
+    case DType::kF32:
+      return get<F32>(e.bias, j);
+    case DType::kF16:
+      return get<F16>(e.bias, j);
+    case DType::kBF16:
+      return get<BF16>(e.bias, j);
   }
   return 0;
 }

@@ -24,7 +24,8 @@ void rmsnorm_f32_f32_f32(float* out, const float* x, const void* weight, std::si
 void rmsnorm_f32_f32_f16(float* out, const float* x, const void* weight, std::size_t rows, std::size_t dim, float eps) {
   rmsnorm<F16>(out, x, weight, rows, dim, eps);
 }
-void rmsnorm_f32_f32_bf16(float* out, const float* x, const void* weight, std::size_t rows, std::size_t dim, float eps) {
+void rmsnorm_f32_f32_bf16(float* out, const float* x, const void* weight, std::size_t rows, std::size_t dim,
+                          float eps) {
   rmsnorm<BF16>(out, x, weight, rows, dim, eps);
 }
 

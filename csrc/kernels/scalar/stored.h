@@ -55,7 +55,7 @@ inline std::uint16_t narrow(F16, float value) {
   const std::uint16_t sign = static_cast<std::uint16_t>(bits >> 16 & 0x8000u);
   const std::uint32_t rest = bits & 0x7fffffffu;
   if (rest > 0x7f800000u) return sign | 0x7e00u | (rest >> 13 & 0x3ffu);  // NaN
-  if (rest >= 0x477ff000u) return sign | 0x7c00u;                        // 65520 and above round to infinity
+  if (rest >= 0x477ff000u) return sign | 0x7c00u;                         // 65520 and above round to infinity
   if (rest < 0x38800000u) {
     // Below 2^-14 the result is a multiple of 2^-24: adding 0.5 lets the FPU round at that place.
     return sign | static_cast<std::uint16_t>(float_to_bits(bits_to_float(rest) + 0.5f) - 0x3f000000u);
