@@ -252,7 +252,10 @@ ROWS = "must have a row for each token; got out, which has one for each output"
 RECORD_ERRORS: list[tuple[Callable[[_core.Program], None], str]] = [
     (lambda p: p.buffer("a", 4), "program: there is already a buffer named a"),
     (lambda p: p.buffer("n", 0), "program: buffer n must be at least 1 and less than 1073741824 wide; got 0"),
-    (lambda p: p.buffer("n", 2**30), "program: buffer n must be at least 1 and less than 1073741824 wide; got 1073741824"),
+    (
+        lambda p: p.buffer("n", 2**30),
+        "program: buffer n must be at least 1 and less than 1073741824 wide; got 1073741824",
+    ),
     (lambda p: p.read("none"), "program: there is no buffer named none"),
     (lambda p: p.embedding("none", weights(3, 4)), "program: there is no buffer named none"),
     (lambda p: p.embedding("a", weights(3, 5)), "embedding: out: buffer a must be 5 wide; got 4"),

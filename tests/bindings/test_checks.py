@@ -122,7 +122,11 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
 for where in ("kv_write", "attention"):
     BAD += [
         (where, {"keys": f32(2, 3, 4)}, f"{where}: keys {PLAIN} 4-d array; got (2, 3, 4) float32"),
-        (where, {"keys": f32(2, 3, 4, 16)}, f"{where}: keys must be (blocks, kv_heads, head_dim, 32); got (2, 3, 4, 16)"),
+        (
+            where,
+            {"keys": f32(2, 3, 4, 16)},
+            f"{where}: keys must be (blocks, kv_heads, head_dim, 32); got (2, 3, 4, 16)",
+        ),
         (where, {"keys": f32(2, 0, 4, 32)}, f"{where}: keys must have at least one head; got (2, 0, 4, 32) float32"),
         (where, {"keys": f32(2, 3, 0, 32)}, f"{where}: head_dim must be in [1, 512]; got 0"),
         (where, {"keys": f32(2, 3, 513, 32)}, f"{where}: head_dim must be in [1, 512]; got 513"),
@@ -135,7 +139,11 @@ for where in ("kv_write", "attention"):
             {"values": np.zeros((2, 3, 32, 4), np.float16)},
             f"{where}: values must have the dtype of keys; got (2, 3, 32, 4) float16",
         ),
-        (where, {"values": f32(2, 3, 4, 32)}, f"{where}: values must be (2, 3, 32, 4) to match keys; got (2, 3, 4, 32)"),
+        (
+            where,
+            {"values": f32(2, 3, 4, 32)},
+            f"{where}: values must be (2, 3, 32, 4) to match keys; got (2, 3, 4, 32)",
+        ),
         (where, {"block_table": f32(2)}, f"{where}: block_table {PLAIN} 1-d array of int32; got (2,) float32"),
         (where, {"block_table": ids(1)}, f"{where}: block_table must cover the positions; got (1,) int32"),
         (where, {"block_table": ids(1, 2)}, f"{where}: block numbers must be in [0, 2); got 2"),
@@ -159,7 +167,9 @@ def test_good_arguments_pass(name: str) -> None:
     getattr(_core, name)(**GOOD[name]())
 
 
-@pytest.mark.parametrize(("name", "changes", "message"), BAD, ids=[f"{b[0]}-{'-'.join(b[1])}-{i}" for i, b in enumerate(BAD)])
+@pytest.mark.parametrize(
+    ("name", "changes", "message"), BAD, ids=[f"{b[0]}-{'-'.join(b[1])}-{i}" for i, b in enumerate(BAD)]
+)
 def test_bad_arguments_are_refused(name: str, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         getattr(_core, name)(**{**GOOD[name](), **changes})

@@ -24,7 +24,7 @@ def at_offset(values: np.ndarray, offset: int) -> np.ndarray:
 
 
 def stored(values: np.ndarray, kind: str, offset: int = 1) -> np.ndarray:
-    """`values` as weights lie in a file: in the type `kind`, at an odd address. BF16 drops the low bits: any bits serve."""
+    """`values` as weights lie in a file: in the type `kind`, at an odd address. BF16 drops the low bits: any serve."""
     single = np.ascontiguousarray(values, np.float32)
     if kind == "bf16":
         return at_offset((single.view(np.uint32) >> 16).astype(np.uint16), offset)

@@ -24,7 +24,7 @@ def empty(blocks: int, kv_heads: int, head_dim: int, kind: str, fill: int = 0x7F
 def put(
     cache: tuple[np.ndarray, np.ndarray], table: list[int], first_position: int, k: np.ndarray, v: np.ndarray
 ) -> None:
-    """Stores the codes k and v, each (tokens, kv_heads, head_dim) in the cache's type, at positions first_position on."""
+    """Stores the codes k and v, each (tokens, kv_heads, head_dim) in the cache's type, from first_position on."""
     keys, values = cache
     for position, key, value in zip(range(first_position, first_position + len(k)), k, v, strict=True):
         block, slot = table[position // BLOCK], position % BLOCK

@@ -6,6 +6,7 @@ The cache is filled by NumPy, and every slot that no position uses is a NaN: to 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -71,8 +72,8 @@ def reference(case: Case, row: int) -> tuple[np.ndarray, np.ndarray]:
     score_error = (head_dim + 2) * U * (np.einsum("hd,phd->hp", np.abs(q), np.abs(k)) * scale).max(axis=1)
     spread = scores.max(axis=1) - scores.min(axis=1)
     blocks = -(-(row + 1) // 32)
-    # A weight: its own score's error and its peak's; the difference to the peak rounded here and in each fade; then, for
-    # the weight and for each block's fade, exp to 2 units in the last place (4 U) and a product.
+    # A weight: its own score's error and its peak's; the difference to the peak rounded here and in each fade; then,
+    # for the weight and for each block's fade, exp to 2 units in the last place (4 U) and a product.
     weight_error = 2 * score_error + (blocks + 1) * (spread + 5) * U
     # The values' sum and the weights' total share the weights' errors; each adds a rounding for each position and block
     # (two where a product is not fused), and the quotient one. 1.01: terms of second order.
@@ -117,7 +118,7 @@ def test_long_context(isa: str) -> None:
 @pytest.mark.parametrize("kind", STORED)
 @pytest.mark.parametrize("length", [*LENGTHS, 1000])
 def test_equal_scores_give_the_mean(isa: str, kind: str, length: int) -> None:
-    """With one score for all every weight is exp(0) = 1; sums of whole numbers are exact: one rounding, in the quotient."""
+    """With one score for all every weight is exp(0) = 1; whole numbers add up exactly: the quotient alone rounds."""
     rng = np.random.default_rng(length)
     v = rng.integers(-100, 101, (length, 2, 24))
     for key, query in [(0.0, 1.0), (4.0, 64.0), (-4.0, 64.0)]:  # scores of 0 and +-6144 after scaling by 1
@@ -160,7 +161,7 @@ def test_chunks_tokens_and_blocks_change_no_bit(isa: str, kind: str, heads: int,
     case = random_case(length, heads, kv_heads, head_dim, kind)
     whole = case.run(0, length, isa)
     for cuts in ([*range(length + 1)], [0, 75], [0, 1, 17, 33, 34, 75], [0, 32, 64, 75], [0, 31, 75]):
-        parts = [case.run(a, b - a, isa) for a, b in zip(cuts, cuts[1:], strict=False)]
+        parts = [case.run(a, b - a, isa) for a, b in pairwise(cuts)]
         np.testing.assert_array_equal(bits(np.concatenate(parts)), bits(whole))
     for seed in (None, 1, 2):
         codes = np.random.default_rng(length * head_dim + heads)

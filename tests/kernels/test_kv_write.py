@@ -20,7 +20,7 @@ def write(
 
 
 def value_of(codes: np.ndarray, kind: str) -> np.ndarray:
-    """A positive code's value in float64; past the largest, where the next one would lie: infinity rounds from there."""
+    """A positive code's value in float64; infinity's is where the next number would lie: rounding goes by that."""
     if kind == "f16":
         exponent, fraction = codes >> 10, codes & 0x3FF
         return np.where(

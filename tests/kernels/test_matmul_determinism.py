@@ -1,6 +1,8 @@
-"""One output's bits depend on its row of x and its row of w alone: not on other rows, cuts of n, or where it is stored."""
+"""One output's bits depend on its row of x and its row of w alone: not on other rows, cuts of n, or addresses."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -42,7 +44,7 @@ def test_rows_may_be_grouped_anyhow(isa: str, kind: str) -> None:
     x, operands = case(60, kind)
     whole = matmul(x, operands, isa)
     for cuts in ([0, 1, 3, 60], [0, 12, 24, 36, 60], [0, 17, 30, 41, 60]):
-        parts = [matmul(x[a:b], operands, isa) for a, b in zip(cuts, cuts[1:], strict=False)]
+        parts = [matmul(x[a:b], operands, isa) for a, b in pairwise(cuts)]
         np.testing.assert_array_equal(bits(np.concatenate(parts)), bits(whole))
 
 
@@ -78,4 +80,3 @@ def test_alignment_changes_no_bit(isa: str, kind: str) -> None:
     for offset in (0, 2, 3, 31):
         moved = {name: at_offset(a, offset) for name, a in operands.items()}
         np.testing.assert_array_equal(bits(matmul(x, moved, isa)), bits(expected))
-

@@ -1,4 +1,4 @@
-"""The probes of the machine: they must take any array and any number of threads. What they measure is bench/'s business."""
+"""The probes of the machine take any array and any number of threads. What they measure is bench/'s business."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def test_reads_any_size(isa: str, size: int, threads: int) -> None:
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_multiply_adds_take_time(isa: str, threads: int) -> None:
-    """The rate lies between a multiply-add in 10 microseconds and 10^14 a second: the rounds were run, not optimised away."""
+    """Between a multiply-add in 10 microseconds and 10^14 a second: the rounds were run, not optimised away."""
     assert 1e5 < _core.fma_peak(threads=threads, rounds=200_000, isa=isa) < 1e14

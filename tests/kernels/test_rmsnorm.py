@@ -17,8 +17,8 @@ def reference(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
 
 
 def after_sum(sum_error: float) -> float:
-    """Relative bound: the sum's error and the roundings of the mean and of + eps, halved by the root; then the root, the
-    reciprocal and two products. One more for terms of second order."""
+    """Relative bound: the sum's error and the roundings of the mean and of + eps, halved by the root; then the root,
+    the reciprocal and two products. One more for terms of second order."""
     return ((sum_error + 2) / 2 + 5) * U
 
 

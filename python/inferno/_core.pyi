@@ -1,0 +1,206 @@
+"""Kernels and the step program, in C++. Arrays in, arrays out; knows no file and no model.
+
+The plain functions run one operation on one thread, for tests and benches; csrc/kernels/ holds each one's contract, in
+a header of its name. Arrays are C-contiguous; outputs come first and are written in place; nothing is converted or
+copied. Stored arrays (weights, the cache) are float32, float16 or, for BF16, uint16; weights may lie at any address.
+`isa` names a tier; empty, it is INFERNO_ISA or else the best that this CPU runs. Bad arguments raise ValueError or
+TypeError.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, overload
+
+import numpy as np
+import numpy.typing as npt
+
+_Float32 = npt.NDArray[np.float32]
+_Int32 = npt.NDArray[np.int32]
+_Stored = npt.NDArray[np.float32 | np.float16 | np.uint16]
+
+KV_BLOCK: Final[int]  # positions in a block of the KV cache
+MAX_HEAD_DIM: Final[int]
+LOGIT_GROUP: Final[int]  # logits that group_max and exp_weights treat as one group
+
+def cpu_features() -> dict[str, bool]: ...
+def tiers() -> dict[str, bool]:
+    """Every tier of this build, plainest first, and whether this CPU runs it."""
+
+def choose_tier(isa: str = "") -> str:
+    """The name of the tier that `isa` selects. Raises ValueError for one that this CPU cannot run."""
+
+def read_bandwidth(data: npt.NDArray[Any], *, threads: int, isa: str = "") -> float:
+    """Bytes per second at which `threads` threads read `data` once."""
+
+def fma_peak(*, threads: int, rounds: int, isa: str = "") -> float:
+    """Float32 multiply-adds per second of `threads` threads, in registers."""
+
+def embedding(out: _Float32, ids: _Int32, table: _Stored, *, isa: str = "") -> None:
+    """out: (tokens, dim); ids: (tokens,); table: (vocab, dim)."""
+
+def rmsnorm(out: _Float32, x: _Float32, weight: _Stored, eps: float, *, isa: str = "") -> None:
+    """out, x: (rows, dim); weight: (dim,). out may be x."""
+
+def matmul(
+    out: _Float32,
+    x: _Float32,
+    w: _Stored,
+    *,
+    bias: _Stored | None = None,
+    gate: _Float32 | None = None,
+    residual: _Float32 | None = None,
+    n_begin: int = 0,
+    n_end: int | None = None,
+    isa: str = "",
+) -> None:
+    """out = (x w^T + bias) * silu(gate) + residual, columns [n_begin, n_end) alone.
+
+    x: (m, k); w: (n, k); bias: (n,); out, gate, residual: (m, n). out may be gate or residual.
+    """
+
+def rope_angles(out: _Float32, positions: _Int32, inv_freq: _Float32, factor: float, *, isa: str = "") -> None:
+    """out: (tokens, 2 half), cosines and then sines; positions: (tokens,); inv_freq: (half,)."""
+
+def rope(out: _Float32, x: _Float32, angles: _Float32, *, interleaved: bool = False, isa: str = "") -> None:
+    """out, x: (tokens, heads, head_dim); angles: (tokens, head_dim). out may be x unless interleaved."""
+
+def kv_write(
+    keys: _Stored,
+    values: _Stored,
+    block_table: _Int32,
+    first_position: int,
+    k: _Float32,
+    v: _Float32,
+    *,
+    isa: str = "",
+) -> None:
+    """keys: (blocks, kv_heads, head_dim, KV_BLOCK); values: (blocks, kv_heads, KV_BLOCK, head_dim).
+
+    k, v: (tokens, kv_heads, head_dim), of consecutive positions; block_table: (blocks of the sequence,).
+    """
+
+def attention(
+    out: _Float32,
+    q: _Float32,
+    keys: _Stored,
+    values: _Stored,
+    block_table: _Int32,
+    first_position: int,
+    scale: float,
+    *,
+    isa: str = "",
+) -> None:
+    """out, q: (tokens, heads, head_dim); the cache as in kv_write, keys and values of these tokens in it."""
+
+def silu_mul(out: _Float32, gate: _Float32, up: _Float32, *, isa: str = "") -> None:
+    """All: (n,). out may be gate or up."""
+
+def argmax(logits: _Float32, *, isa: str = "") -> int:
+    """The place of the largest of (vocab_size,) logits; the lowest of equals."""
+
+def group_max(maxima: _Float32, x: _Float32, *, isa: str = "") -> tuple[float, bool]:
+    """maxima: (groups of x,). Returns the maximum of all, and whether x holds a NaN."""
+
+def collect(ids: _Int32, x: _Float32, maxima: _Float32, threshold: float, *, isa: str = "") -> int:
+    """Writes the places of x that reach threshold to ids, ascending, and returns how many; maxima as of group_max."""
+
+def exp_weights(
+    weights: _Float32, sums: npt.NDArray[np.uint64], x: _Float32, peak: float, scale: float, *, isa: str = ""
+) -> None:
+    """weights, x: (n,); sums: (groups of x,). weights = exp((x - peak) * scale) and their integer masses by group."""
+
+def philox(counter: Sequence[int], key: Sequence[int]) -> list[int]:
+    """Philox-4x32-10 (Salmon et al., 2011): four words from a counter of four and a key of two."""
+
+class Sampler:
+    """Chooses the tokens of one sequence. Draws are keyed by (seed, sample, position). Threads may share it."""
+
+    def __init__(
+        self,
+        vocab_size: int,
+        *,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        presence_penalty: float = 0.0,
+        frequency_penalty: float = 0.0,
+        seed: int = 0,
+        sample: int = 0,
+        isa: str = "",
+    ) -> None: ...
+    @property
+    def vocab_size(self) -> int: ...
+    def observe_prompt(self, ids: Sequence[int]) -> None:
+        """Counts the prompt's tokens for the repetition penalty."""
+
+    @overload
+    def sample(self, logits: _Float32, position: int) -> int: ...
+    @overload
+    def sample(self, logits: _Float32, position: int, logprobs: int) -> tuple[int, float, list[tuple[int, float]]]:
+        """The token, its log-probability, and the `logprobs` likeliest tokens with theirs."""
+
+    def distribution(self, logits: _Float32) -> tuple[_Int32, npt.NDArray[np.float64]]:
+        """(ids, probabilities) of what sample would draw from, ascending by id."""
+
+class Program:
+    """One forward pass: operations over named float32 buffers, recorded once, run in one call.
+
+    A buffer has a row for each token, or with `outputs` one for each output row. Each recording method takes buffers by
+    name and keeps the arrays that it is given. One run at a time: RuntimeError if another thread uses the program
+    meanwhile.
+    """
+
+    def __init__(self, isa: str = "") -> None: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def operations(self) -> list[str]: ...
+    @property
+    def stages(self) -> int:
+        """Groups of operations between two barriers."""
+
+    @property
+    def workspace_bytes(self) -> int: ...
+    def buffer(self, name: str, width: int, *, outputs: bool = False) -> None: ...
+    def embedding(self, out: str, table: _Stored) -> None: ...
+    def rmsnorm(self, out: str, x: str, weight: _Stored, eps: float) -> None: ...
+    def matmul(
+        self,
+        out: str,
+        x: str,
+        w: _Stored,
+        *,
+        bias: _Stored | None = None,
+        gate: str | None = None,
+        residual: str | None = None,
+    ) -> None: ...
+    def rope_angles(self, out: str, inv_freq: _Float32, factor: float) -> None: ...
+    def rope(self, out: str, x: str, angles: str, *, interleaved: bool = False) -> None: ...
+    def kv_write(self, k: str, v: str, keys: _Stored, values: _Stored) -> None: ...
+    def attention(self, out: str, q: str, keys: _Stored, values: _Stored, scale: float) -> None: ...
+    def select_rows(self, out: str, x: str) -> None:
+        """Copies the output rows, from a buffer of tokens to one of outputs."""
+
+    def run(
+        self,
+        token_ids: _Int32,
+        lengths: _Int32,
+        starts: _Int32,
+        block_tables: _Int32,
+        output_rows: _Int32,
+        *,
+        threads: int,
+        first: int = 0,
+        last: int | None = None,
+    ) -> None:
+        """Runs operations [first, last) on a batch, without the GIL.
+
+        token_ids: (tokens,), of one sequence after the other; lengths, starts: (sequences,), each one's tokens and the
+        position of the first; block_tables: (sequences, blocks); output_rows: (outputs,), each in [0, tokens).
+        """
+
+    def read(self, buffer: str) -> _Float32:
+        """A copy of a buffer after the last run: (rows, width); no rows before the first."""
+
+    def read_into(self, buffer: str, out: _Float32) -> None: ...
