@@ -13,12 +13,11 @@ _FLOOR = "import numpy, sys; from tokenizers import Tokenizer; Tokenizer.from_fi
 def first_output(command: list[str]) -> float:
     """Seconds from the start of the process to its first byte on stdout, or to its end if it prints none."""
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    assert process.stdout is not None
-    process.stdout.read(1)
-    seconds = time.perf_counter() - start
-    process.stdout.read()
-    process.wait()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        process.stdout.read(1)
+        seconds = time.perf_counter() - start
+        process.stdout.read()
     return seconds
 
 
