@@ -1,6 +1,7 @@
 #include "program.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <new>
 #include <stdexcept>
@@ -14,6 +15,11 @@ constexpr std::size_t kTileTokens = 16;
 constexpr std::size_t kPieces = 6;
 // Tokens are counted in 31 bits: with widths below this, no size of a buffer in bytes overflows.
 constexpr std::size_t kMaxWidth = std::size_t{1} << 30;
+
+using Clock = std::chrono::steady_clock;
+
+// How long a run goes on before it looks up: Ctrl-C should not wait for a long prompt, and a token should not notice.
+constexpr std::chrono::milliseconds kSlice{200};
 
 bool overlap(const std::vector<Resource>& a, const std::vector<Resource>& b) {
   return std::any_of(a.begin(), a.end(), [&](Resource r) { return std::find(b.begin(), b.end(), r) != b.end(); });
@@ -152,14 +158,21 @@ void Program::run_stage(const Step& step, const Stage& stage, std::atomic<std::s
   }
 }
 
-void Program::work(const Step& step, const std::vector<Stage>& stages, const Worker& worker) {
-  for (std::size_t s = 0; s < stages.size(); ++s) {
+// Runs stages from `begin` on, until the end or a pause; returns the first stage that was not run.
+std::size_t Program::work(const Step& step, const std::vector<Stage>& stages, std::size_t begin, const Worker& worker) {
+  const auto deadline = Clock::now() + kSlice;
+  for (std::size_t s = begin;; ++s) {
     run_stage(step, stages[s], queues_[s], worker);
-    if (s + 1 < stages.size()) ThreadPool::instance().barrier(worker);
+    if (s + 1 == stages.size()) return s + 1;
+    // Named by its number: a thread that comes late from this barrier may already find the next pause here.
+    if (worker.thread == 0 && Clock::now() >= deadline) pause_.store(s, std::memory_order_relaxed);
+    ThreadPool::instance().barrier(worker);
+    if (pause_.load(std::memory_order_relaxed) == s) return s + 1;
   }
 }
 
-void Program::run(const Batch& batch, std::size_t first, std::size_t last, std::size_t threads) {
+bool Program::run(const Batch& batch, std::size_t first, std::size_t last, std::size_t threads,
+                  const std::function<bool()>& interrupted) {
   check(batch, first, last);
   const Step step = prepare(batch);
   std::vector<Stage> stages;
@@ -176,14 +189,23 @@ void Program::run(const Batch& batch, std::size_t first, std::size_t last, std::
     Program* program;
     const Step* step;
     const std::vector<Stage>* stages;
-  } context{this, &step, &stages};
-  ThreadPool::instance().run(
-      threads,
-      [](void* raw, const Worker& worker) {
-        const auto& c = *static_cast<Context*>(raw);
-        c.program->work(*c.step, *c.stages, worker);
-      },
-      &context);
+    std::size_t begin;  // the first stage of this region
+    std::size_t next;   // the first that has not run
+  } context{this, &step, &stages, 0, 0};
+  while (context.next < stages.size()) {
+    if (context.next > 0 && interrupted()) return false;
+    context.begin = context.next;
+    pause_.store(stages.size(), std::memory_order_relaxed);
+    ThreadPool::instance().run(
+        threads,
+        [](void* raw, const Worker& worker) {
+          auto& c = *static_cast<Context*>(raw);
+          const std::size_t next = c.program->work(*c.step, *c.stages, c.begin, worker);
+          if (worker.thread == 0) c.next = next;
+        },
+        &context);
+  }
+  return true;
 }
 
 }  // namespace inferno

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -89,7 +90,11 @@ class Program {
   std::size_t workspace_bytes() const;
 
   // Runs operations [first, last). Buffers keep their contents until the next run of a larger batch.
-  void run(const Batch& batch, std::size_t first, std::size_t last, std::size_t threads);
+  //
+  // A long run leaves the parallel region at a barrier about every kSlice and calls `interrupted`: true ends the run
+  // there, and run() returns false. It is called outside the region because it may wait for locks (Python's, say).
+  bool run(const Batch& batch, std::size_t first, std::size_t last, std::size_t threads,
+           const std::function<bool()>& interrupted);
 
  private:
   struct Stage {
@@ -103,7 +108,7 @@ class Program {
 
   Step prepare(const Batch& batch);
   void check(const Batch& batch, std::size_t first, std::size_t last) const;
-  void work(const Step& step, const std::vector<Stage>& stages, const Worker& worker);
+  std::size_t work(const Step& step, const std::vector<Stage>& stages, std::size_t begin, const Worker& worker);
   void run_stage(const Step& step, const Stage& stage, std::atomic<std::size_t>& next, const Worker& worker) const;
   std::size_t rows_of(const Buffer& buffer, const Batch& batch) const;
 
@@ -116,6 +121,7 @@ class Program {
   std::vector<std::unique_ptr<Operation>> operations_;
   std::vector<Stage> stages_;
   std::unique_ptr<std::atomic<std::size_t>[]> queues_;  // next item of each stage in a run
+  std::atomic<std::size_t> pause_{0};                   // the stage after which all threads leave the region
   std::size_t queue_count_ = 0;
 };
 

@@ -44,8 +44,16 @@ void run(BoundProgram& self, const py::array& token_ids, const py::array& length
   require(threads >= 1 && threads <= static_cast<py::ssize_t>(kMaxThreads),
           "Program.run: threads must be in [1, " + std::to_string(kMaxThreads) + "]; got " + std::to_string(threads));
   const BoundProgram::Busy turn(self, "run");
-  py::gil_scoped_release nogil;
-  self.program.run(batch, first, end, static_cast<std::size_t>(threads));
+  const auto signalled = [] {
+    const py::gil_scoped_acquire gil;
+    return PyErr_CheckSignals() != 0;
+  };
+  bool done;
+  {
+    const py::gil_scoped_release nogil;
+    done = self.program.run(batch, first, end, static_cast<std::size_t>(threads), signalled);
+  }
+  if (!done) throw py::error_already_set();
 }
 
 py::array_t<float> read(const BoundProgram& self, const std::string& name) {

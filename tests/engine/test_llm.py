@@ -367,6 +367,15 @@ def test_no_such_model():
         LLM("/no/such/model")
 
 
+def test_keys_of_the_config_that_are_not_known_are_told(tiny_folder, tmp_path):
+    for path in tiny_folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "wobble": 3}))
+    with LLM(tmp_path) as llm:
+        assert llm.warnings == [f"{tmp_path}/config.json: wobble not known, and ignored"]
+
+
 def test_settings_that_are_ignored_are_told(tiny_folder, tmp_path):
     for path in tiny_folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())

@@ -304,7 +304,11 @@ def _too_long(what: str, tokens: int, ctx_size: int) -> str:
 
 
 def _ignored_settings(llm: LLM) -> list[str]:
-    ignored = llm.config.generation.ignored
-    if not ignored:
-        return []
-    return [f"{llm.path / 'generation_config.json'}: {', '.join(ignored)} not implemented, and ignored"]
+    """What the model's files say and Inferno does not heed."""
+    told = []
+    if llm.config.unknown_keys:
+        told.append(f"{llm.path / 'config.json'}: {', '.join(llm.config.unknown_keys)} not known, and ignored")
+    if llm.config.generation.ignored:
+        ignored = ", ".join(llm.config.generation.ignored)
+        told.append(f"{llm.path / 'generation_config.json'}: {ignored} not implemented, and ignored")
+    return told
