@@ -96,7 +96,7 @@ def test_multiprocessing_with_fork() -> None:
 
 def test_forks_while_another_thread_computes() -> None:
     """The child owns no half-finished region: its own programs run."""
-    busy, mine = Chain(1), Chain(2)
+    busy, mine = Chain(1, width=600), Chain(2)  # the one is in a region nearly all the time
     expected, busy_expected = mine.run(2), busy.run(2)
     stop = threading.Event()
     wrong: list[str] = []

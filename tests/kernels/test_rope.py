@@ -49,6 +49,15 @@ def test_angles_are_rounded_once(isa: str, half: int, factor: float) -> None:
     np.testing.assert_allclose(got, true * np.float32(factor), rtol=roundings * U * (1 + 1e-6), atol=0)
 
 
+def test_angles_are_the_nearest_float32(isa: str) -> None:
+    """Half a unit in the last place, which no float32 cosine keeps everywhere; 1e-6 for float64's own error."""
+    positions, inv_freq = np.arange(3000), np.array([1, 0.3, 0.0123], np.float32)
+    turns = (positions.astype(np.float32)[:, None] * inv_freq).astype(np.float64)
+    true = np.concatenate([np.cos(turns), np.sin(turns)], axis=1)
+    half_unit = np.spacing(np.abs(true.astype(np.float32))).astype(np.float64) / 2
+    assert (np.abs(angles_of(positions, inv_freq, 1.0, isa) - true) <= half_unit * (1 + 1e-6)).all()
+
+
 @pytest.mark.parametrize("half", HALVES)
 def test_matches_reference(isa: str, half: int) -> None:
     x, angles = case(half)
