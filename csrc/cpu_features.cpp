@@ -46,4 +46,9 @@ const CpuFeatures& cpu_features() {
   return features;
 }
 
+std::vector<NamedFeature> named_features() {
+  const CpuFeatures& f = cpu_features();
+  return {{"sse4_2", f.sse42}, {"avx2", f.avx2}, {"fma", f.fma}, {"f16c", f.f16c}};
+}
+
 }  // namespace inferno

@@ -2,6 +2,8 @@
 // chosen.
 #pragma once
 
+#include <vector>
+
 namespace inferno {
 
 struct CpuFeatures {
@@ -14,5 +16,11 @@ struct CpuFeatures {
 // CPUID says what the CPU decodes, XGETBV which registers the OS saves; a feature counts only when both agree.
 // All false on a CPU that is not x86-64.
 const CpuFeatures& cpu_features();
+
+struct NamedFeature {
+  const char* name;  // as /proc/cpuinfo spells it
+  bool found;
+};
+std::vector<NamedFeature> named_features();
 
 }  // namespace inferno

@@ -192,9 +192,11 @@ bool Program::run(const Batch& batch, std::size_t first, std::size_t last, std::
     std::size_t begin;  // the first stage of this region
     std::size_t next;   // the first that has not run
   } context{this, &step, &stages, 0, 0};
+  regions_ = 0;
   while (context.next < stages.size()) {
     if (context.next > 0 && interrupted()) return false;
     context.begin = context.next;
+    ++regions_;
     pause_.store(stages.size(), std::memory_order_relaxed);
     ThreadPool::instance().run(
         threads,

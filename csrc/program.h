@@ -85,6 +85,8 @@ class Program {
 
   void add(std::unique_ptr<Operation> operation);
   std::size_t size() const { return operations_.size(); }
+  // Parallel regions of the last run: one, and one more for each pause.
+  std::size_t regions() const { return regions_; }
   std::size_t stages() const { return stages_.size(); }
   const Operation& operation(std::size_t i) const { return *operations_[i]; }
   std::size_t workspace_bytes() const;
@@ -117,6 +119,7 @@ class Program {
   std::unordered_map<std::string, std::size_t> names_;
   std::vector<Memory> memory_;
   std::vector<std::size_t> capacity_;  // floats
+  std::size_t regions_ = 0;
   std::size_t last_tokens_ = 0, last_outputs_ = 0;
   std::vector<std::unique_ptr<Operation>> operations_;
   std::vector<Stage> stages_;

@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "float_environment.h"
+
 #if defined(__x86_64__)
 #  include <immintrin.h>
 #endif
@@ -74,6 +76,7 @@ struct ThreadPool::State {
   std::size_t workers = 0;
 
   void work(std::size_t thread, std::uint64_t seen) {
+    const DefaultFloatEnvironment environment;
     for (;;) {
       seen = start.wait_while(seen);
       const std::size_t threads = seen & 0xffff;
@@ -128,6 +131,7 @@ ThreadPool::State& ThreadPool::ready(std::size_t threads) {
 
 void ThreadPool::run(std::size_t threads, Body body, void* context) {
   std::lock_guard<std::mutex> turn(region_);
+  const DefaultFloatEnvironment environment;
   State& state = ready(threads);
   state.body = body;
   state.context = context;

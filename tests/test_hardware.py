@@ -65,6 +65,17 @@ def test_available_memory_is_capped_by_the_cgroup(tmp_path):
     assert hardware.available_memory(root, member) == 600000
 
 
+@pytest.mark.parametrize("prefix", ["", "total_"])
+def test_page_cache_counts_as_available(tmp_path, prefix):
+    files = {
+        "a/memory.max": "1000000",
+        "a/memory.current": "900000",
+        "a/memory.stat": f"anon 100000\n{prefix}inactive_file 500000\n{prefix}active_file 200000\n",
+    }
+    root, member = cgroups(tmp_path, "0::/a\n", files)
+    assert hardware.available_memory(root, member) == 800000
+
+
 def test_available_memory_without_a_limit(tmp_path):
     root, member = cgroups(tmp_path, "0::/a\n", {"a/memory.max": "max", "a/memory.current": "400000"})
     assert hardware.available_memory(root, member) > 1 << 26
@@ -93,5 +104,12 @@ def test_measuring_refuses_bad_threads(threads):
         _core.read_bandwidth(np.ones(8, np.uint8), threads=threads)
 
 
-def test_peak_memory_counts_this_process():
-    assert hardware.peak_memory() > 10e6
+def test_peak_memory_is_this_process_s_own():
+    """Started by a process that holds 300 MB more."""
+    child = "from inferno import hardware; print(hardware.peak_memory())"
+    parent = (
+        "import subprocess, sys; held = b'x' * 300_000_000\n"
+        f"print(subprocess.run([sys.executable, '-c', {child!r}], capture_output=True, text=True, check=True).stdout)"
+    )
+    done = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=True)
+    assert 10e6 < int(done.stdout) < 250e6

@@ -1,4 +1,5 @@
 // What this CPU can run and how fast it is at best.
+#include <algorithm>
 #include <chrono>
 
 #include "bindings/bindings.h"
@@ -71,12 +72,8 @@ double fma_peak(py::ssize_t threads, std::uint64_t rounds, const std::string& is
 
 void bind_cpu(py::module_& m) {
   m.def("cpu_features", [] {
-    const CpuFeatures& f = cpu_features();
     py::dict found;
-    found["sse4.2"] = f.sse42;
-    found["avx2"] = f.avx2;
-    found["fma"] = f.fma;
-    found["f16c"] = f.f16c;
+    for (const NamedFeature& feature : named_features()) found[feature.name] = feature.found;
     return found;
   });
   m.def("tiers", [] {

@@ -82,6 +82,7 @@ void matmul(py::array out, const py::array& x, const py::array& w, const MaybeAr
   a.out = f32_out(out, 2, "matmul: out");
   require_shape(x, {x.shape(0), w.shape(1)}, "matmul: x", "w");
   require_shape(out, {x.shape(0), w.shape(0)}, "matmul: out", "x and w");
+  require(a.out != a.x || x.size() == 0, "matmul: out must not be x");
   a.w = weight.data;
   a.m = dim(x, 0);
   a.k = a.ldx = dim(x, 1);

@@ -113,6 +113,7 @@ void bind_program(ProgramClass& program) {
       .def(py::init([](const std::string& isa) { return std::make_unique<BoundProgram>(tier(isa)); }),
            py::arg("isa") = "")
       .def_property_readonly("isa", [](const BoundProgram& self) { return self.program.tier().name; })
+      .def_property_readonly("regions", [](const BoundProgram& self) { return self.program.regions(); })
       .def_property_readonly("stages", [](const BoundProgram& self) { return self.program.stages(); })
       .def_property_readonly("workspace_bytes", [](const BoundProgram& self) { return self.program.workspace_bytes(); })
       .def_property_readonly("operations",

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "bindings/bindings.h"
+#include "float_environment.h"
 #include "kernels/mass.h"
 #include "sampling/logprobs.h"
 
@@ -79,6 +80,7 @@ void observe_prompt(BoundSampler& self, const std::vector<std::int64_t>& ids) {
                                             "); got " + std::to_string(id));
   }
   py::gil_scoped_release nogil;
+  const DefaultFloatEnvironment environment;
   const std::lock_guard<std::mutex> lock(self.busy);
   for (std::int64_t id : ids) self.sampler.observe_prompt(static_cast<std::int32_t>(id));
 }
@@ -105,6 +107,7 @@ py::object sample(BoundSampler& self, const py::array& logits, py::ssize_t posit
   Logprobs found{};
   {
     py::gil_scoped_release nogil;
+    const DefaultFloatEnvironment environment;
     const std::lock_guard<std::mutex> lock(self.busy);
     token = self.sampler.sample(data, place);
     if (logprobs >= 0) {

@@ -157,6 +157,9 @@ class Program:
     @property
     def operations(self) -> list[str]: ...
     @property
+    def regions(self) -> int:
+        """Parallel regions of the last run: one, and one more for each pause of a long run."""
+    @property
     def stages(self) -> int:
         """Groups of operations between two barriers."""
 

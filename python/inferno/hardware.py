@@ -42,20 +42,19 @@ def check_isa(isa: str | None) -> str:
 
 def available_memory(cgroups: Path = _CGROUPS, membership: Path = Path("/proc/self/cgroup")) -> int:
     """Bytes that can be taken without swapping: the kernel's estimate, capped by what the cgroup still allows."""
-    available = _meminfo("MemAvailable")
+    available = _kilobytes(Path("/proc/meminfo"), "MemAvailable")
     for folder in _cgroup_folders(cgroups, membership, "memory"):
         limit = _read_int(folder / "memory.max") or _read_int(folder / "memory.limit_in_bytes")
         used = _read_int(folder / "memory.current") or _read_int(folder / "memory.usage_in_bytes")
         if limit is not None and used is not None:
-            available = min(available, max(limit - used, 0))
+            available = min(available, max(limit - used + _file_pages(folder), 0))
     return available
 
 
 def peak_memory() -> int:
     """The largest resident size of this process so far, in bytes (mapped weights that were read included)."""
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Not getrusage's ru_maxrss: a process that was started by a larger one begins with that one's.
+    return _kilobytes(Path("/proc/self/status"), "VmHWM")
 
 
 def read_bandwidth(arrays: Iterable[npt.NDArray[Any]], threads: int, isa: str) -> float:
@@ -73,12 +72,20 @@ def fma_peak(threads: int, isa: str, rounds: int = 2_000_000) -> float:
     return _core.fma_peak(threads=threads, rounds=rounds, isa=isa)
 
 
-def _meminfo(field: str) -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines():
+def _kilobytes(table: Path, field: str) -> int:
+    """A field of /proc/meminfo or /proc/self/status, in bytes."""
+    for line in table.read_text().splitlines():
         name, _, value = line.partition(":")
         if name == field:
             return int(value.split()[0]) * 1024
-    raise HardwareError(f"/proc/meminfo: has no {field}")
+    raise HardwareError(f"{table}: has no {field}")
+
+
+def _file_pages(cgroup: Path) -> int:
+    """Bytes of page cache that the cgroup is charged for; the kernel takes them back before it runs out."""
+    fields = dict(line.split() for line in _read_text(cgroup / "memory.stat").splitlines() if len(line.split()) == 2)
+    prefix = "total_" if "total_inactive_file" in fields else ""  # v1 counts children apart
+    return sum(int(fields.get(f"{prefix}{kind}_file", 0)) for kind in ("inactive", "active"))
 
 
 def _cpu_quota(cgroups: Path, membership: Path) -> float | None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from inferno.errors import UsageError
+
 if TYPE_CHECKING:
     from inferno import _core
 
@@ -39,13 +41,16 @@ class Batch:
     def of_one(
         cls, token_ids: Sequence[int] | Int32, start: int, block_table: Int32, output_rows: Sequence[int]
     ) -> Batch:
-        """A batch of one sequence's next tokens."""
-        ids = np.ascontiguousarray(token_ids, np.int32)
+        """A batch of one sequence's next tokens; both arrays are copied. Raises UsageError for ids that are no int32."""
+        given = np.asarray(token_ids)
+        ids = given.astype(np.int32) if given.dtype.kind in "iu" else np.empty(0, np.int32)
+        if given.ndim != 1 or ids.shape != given.shape or not np.array_equal(ids, given):
+            raise UsageError("token_ids: must be one row of integers from 0 to 2147483647; got other values")
         return cls(
             ids,
             np.array([ids.size], np.int32),
             np.array([start], np.int32),
-            block_table.reshape(1, -1),
+            block_table.reshape(1, -1).copy(),
             np.array(output_rows, np.int32),
         )
 
@@ -61,6 +66,11 @@ class Program:
     def operations(self) -> list[str]:
         """The operations' names, in order."""
         return self._recorded.operations
+
+    @property
+    def regions(self) -> int:
+        """Parallel regions of the last run: one, and one more for each time that a long run looked up for Ctrl-C."""
+        return self._recorded.regions
 
     @property
     def workspace_bytes(self) -> int:

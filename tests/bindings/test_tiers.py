@@ -27,7 +27,7 @@ def test_scalar_runs_everywhere() -> None:
 
 def test_avx2_needs_all_three_features() -> None:
     features = _core.cpu_features()
-    assert set(features) >= {"sse4.2", "avx2", "fma", "f16c"}
+    assert set(features) >= {"sse4_2", "avx2", "fma", "f16c"}
     if "avx2" in _core.tiers():
         assert _core.tiers()["avx2"] == (features["avx2"] and features["fma"] and features["f16c"])
 
@@ -39,7 +39,7 @@ def test_features_are_those_the_kernel_lists() -> None:
     except (OSError, StopIteration):
         pytest.skip("/proc/cpuinfo lists no flags: this is not Linux on x86")
     found = _core.cpu_features()
-    assert found == {name: name.replace(".", "_") in flags for name in found}
+    assert found == {name: name in flags for name in found}
 
 
 @pytest.mark.parametrize("forced", [None, ""])

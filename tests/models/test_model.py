@@ -58,6 +58,11 @@ def test_forward_refuses_what_does_not_fit(folder):
         model.forward(sequence, [131])
     with pytest.raises(errors.UsageError, match=re.escape("must be in [0, 131); got -1")):
         model.forward(sequence, [-1])
+    for bad in ([1.7], np.array([2**32 + 5]), [2**40], [[1, 2]], ["a"]):
+        with pytest.raises(errors.UsageError, match="must be one row of integers from 0 to 2147483647"):
+            model.forward(sequence, bad)
+    with pytest.raises(errors.UsageError, match="outputs must be one of last, all, none; got 'foo'"):
+        model.forward(sequence, [1], "foo")
     model.forward(sequence, [1] * 64)
     with pytest.raises(errors.ContextLengthError, match="got 65"):
         model.forward(sequence, [1])

@@ -99,7 +99,10 @@ class Model:
         tokens = len(token_ids)
         if tokens == 0:
             raise UsageError("forward: token_ids must hold at least one token; got none")
-        rows = {"last": [tokens - 1], "all": range(tokens), "none": []}[outputs]
+        chosen: dict[str, Ids[int]] = {"last": [tokens - 1], "all": range(tokens), "none": []}
+        if outputs not in chosen:
+            raise UsageError(f"forward: outputs must be one of {', '.join(chosen)}; got {outputs!r}")
+        rows = chosen[outputs]
         sequence.reserve(tokens)
         batch = Batch.of_one(token_ids, sequence.length, sequence.block_table, list(rows))
         try:
@@ -124,7 +127,7 @@ class Model:
 
         progress(done, total) is called after each chunk. Chunks change no bit.
         """
-        ids = np.ascontiguousarray(token_ids, np.int32)
+        ids = np.asarray(token_ids)
         for start in range(0, max(len(ids), 1), PREFILL_CHUNK):
             chunk = ids[start : start + PREFILL_CHUNK]
             end = start + len(chunk)
