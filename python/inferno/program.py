@@ -41,7 +41,7 @@ class Batch:
     def of_one(
         cls, token_ids: Sequence[int] | Int32, start: int, block_table: Int32, output_rows: Sequence[int]
     ) -> Batch:
-        """A batch of one sequence's next tokens; both arrays are copied. Raises UsageError for ids that are no int32."""
+        """A batch of one sequence's next tokens; both arrays are copied. Raises UsageError for ids beyond int32."""
         given = np.asarray(token_ids)
         ids = given.astype(np.int32) if given.dtype.kind in "iu" else np.empty(0, np.int32)
         if given.ndim != 1 or ids.shape != given.shape or not np.array_equal(ids, given):
