@@ -61,8 +61,8 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture(scope="session")
 def speaker(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Says "Hey, wörd!😀" to every chat, greedily as its generation_config.json asks, and to a raw prompt with ">"."""
-    return write_speaker(tmp_path_factory.mktemp("models") / "speaker", "Hey, wörd!😀")
+    """Says a text with wide characters to every chat, and to a raw prompt that ends with ">"; asks for greedy."""
+    return write_speaker(tmp_path_factory.mktemp("models") / "speaker", "Hey, wörd!\U0001f600")
 
 
 @pytest.fixture(scope="session")

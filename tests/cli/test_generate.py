@@ -13,7 +13,7 @@ from inferno import LLM
 from inferno.progress import LineProgress
 from speaker import write_speaker
 
-SPOKEN = "Hey, wörd!😀"
+SPOKEN = "Hey, wörd!\U0001f600"
 
 
 def test_text_alone_on_stdout_and_the_rest_on_stderr(cli, speaker):
