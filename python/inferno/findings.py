@@ -1,0 +1,46 @@
+"""What is worth saying about a model: each finding with where it was found and what would mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from inferno.errors import InfernoError
+
+# error: the model cannot run so. warning: it runs, and may not do what its files say. note: worth knowing.
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One finding.
+
+    `code` is a stable name for programs ("rope-theta-missing"), `where` the file, field or tensor, `message` what was
+    found and what was expected, `repair` what to do. `error` is what loading the model raises for it.
+    """
+
+    severity: Severity
+    code: str
+    where: str
+    message: str
+    repair: str = ""
+    error: InfernoError | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def from_error(cls, error: InfernoError) -> Finding:
+        """The finding for an exception of a check. Its text begins with the place and ends with the repair."""
+        where, separator, message = str(error).partition(": ")
+        if not separator:
+            where, message = "", str(error)
+        return cls("error", error.code, where, message, error=error)
+
+    def __str__(self) -> str:
+        """One line, as an error message would say it."""
+        return ": ".join(filter(None, (self.where, "; ".join(filter(None, (self.message, self.repair))))))
+
+
+def by_severity(findings: Iterable[Finding]) -> list[Finding]:
+    """Errors first, then warnings, then notes; otherwise in the order given."""
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
