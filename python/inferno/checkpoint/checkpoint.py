@@ -8,12 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from inferno.checkpoint.safetensors_file import open_safetensors
-from inferno.checkpoint.shards import check_promises, find_files
+from inferno.checkpoint.survey import Survey, survey_weights
 from inferno.checkpoint.tensor import Tensor
-from inferno.errors import CheckpointError
-from inferno.files import show_name
-from inferno.model_folder import INDEX, list_folder, refuse_adapter
+from inferno.model_folder import list_folder
 
 
 class Checkpoint(Mapping[str, Tensor]):
@@ -22,11 +19,14 @@ class Checkpoint(Mapping[str, Tensor]):
     `folder` is the model folder, `files` its weight files, `nbytes` the bytes of all tensors together.
     """
 
-    def __init__(self, folder: Path, files: tuple[Path, ...], tensors: dict[str, Tensor]) -> None:
+    def __init__(self, folder: Path, survey: Survey) -> None:
+        """The checkpoint that a survey found. Raises the survey's first error, if it has one."""
+        for error in survey.errors:
+            raise error
         self.folder = folder
-        self.files = files
-        self.nbytes = sum(tensor.nbytes for tensor in tensors.values())
-        self._tensors = tensors
+        self.files = tuple(file.path for file in survey.files)
+        self.nbytes = sum(tensor.nbytes for tensor in survey.tensors.values())
+        self._tensors = survey.tensors
 
     @classmethod
     def open(cls, folder: Path | str) -> Checkpoint:
@@ -37,15 +37,7 @@ class Checkpoint(Mapping[str, Tensor]):
         is damaged or missing.
         """
         folder = Path(folder)
-        names = list_folder(folder)
-        refuse_adapter(folder, names)
-        paths, weight_map = find_files(folder, names)
-        files = {path.relative_to(folder).as_posix(): open_safetensors(path) for path in paths}
-        if weight_map is not None:
-            check_promises(
-                folder / INDEX, weight_map, {file: files[_normal(file)] for file in set(weight_map.values())}
-            )
-        return cls(folder, tuple(paths), _join(folder, files))
+        return cls(folder, survey_weights(folder, list_folder(folder)))
 
     def maps(self) -> list[np.ndarray[Any, Any]]:
         """The mapped files whole, as read-only bytes: (size,) uint8 each."""
@@ -69,20 +61,3 @@ class Checkpoint(Mapping[str, Tensor]):
 
     def __repr__(self) -> str:
         return f"Checkpoint({str(self.folder)!r}, {len(self)} tensors, {self.nbytes} bytes)"
-
-
-def _normal(file: str) -> str:
-    return Path(file).as_posix()
-
-
-def _join(folder: Path, files: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
-    for file, found in files.items():
-        for name, tensor in found.items():
-            if name in tensors:
-                raise CheckpointError(
-                    f"{folder}: tensor {show_name(name)} must be in one shard; got it in {tensors[name].file.name} and "
-                    f"{show_name(file)}; keep only the files that {INDEX} names"
-                )
-            tensors[name] = tensor
-    return tensors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from inferno.checkpoint.tensor import Tensor
 from inferno.errors import CheckpointError
@@ -13,21 +14,34 @@ from inferno.model_folder import INDEX, SINGLE, missing_weights, shard_names
 MAX_INDEX_BYTES = 100_000_000
 
 
-def find_files(folder: Path, names: list[str]) -> tuple[list[Path], dict[str, str] | None]:
-    """The weight files of a folder that holds `names`, and the index's map from tensor to file name, if there is one.
+class WeightFiles(NamedTuple):
+    """The weight files that a folder should hold, in order; those that it lacks, and the error for them.
+
+    `weight_map` is the index's map from tensor to file name, if there is an index.
+    """
+
+    paths: list[Path]
+    weight_map: dict[str, str] | None = None
+    missing: frozenset[Path] = frozenset()
+    error: CheckpointError | None = None
+
+
+def find_files(folder: Path, names: list[str]) -> WeightFiles:
+    """The weight files of a folder that holds `names`.
 
     model.safetensors comes before the index, as in transformers. Shards without an index are taken if their names
-    (model-00001-of-00004.safetensors) show that all are there.
+    (model-00001-of-00004.safetensors) show that all are there. Raises ModelNotFoundError, UnsupportedError or
+    CheckpointError if it cannot be told which files make up the checkpoint.
     """
     if SINGLE in names:
-        return [_inside(folder, SINGLE, str(folder))], None
+        return WeightFiles([_inside(folder, SINGLE, str(folder))])
     if INDEX in names:
         weight_map = read_weight_map(folder / INDEX)
-        return _index_shards(folder, sorted(set(weight_map.values()))), weight_map
+        return _index_shards(folder, weight_map)
     shards = shard_names(names)
     if not shards:
         raise missing_weights(folder, names)
-    return _numbered_shards(folder, shards), None
+    return _numbered_shards(folder, shards)
 
 
 def read_weight_map(path: Path) -> dict[str, str]:
@@ -58,28 +72,32 @@ def check_promises(index: Path, weight_map: Mapping[str, str], files: Mapping[st
     )
 
 
-def _index_shards(folder: Path, files: list[str]) -> list[Path]:
+def _index_shards(folder: Path, weight_map: dict[str, str]) -> WeightFiles:
+    files = sorted(set(weight_map.values()))
     paths = [_inside(folder, file, str(folder / INDEX)) for file in files]
-    missing = [show_name(file) for file, path in zip(files, paths, strict=True) if not path.exists()]
-    if missing:
-        are = "is" if len(missing) == 1 else "are"
-        raise CheckpointError(
-            f"{folder / INDEX}: names {show_some(missing)}, which {are} not in {folder}; "
-            f"{len(files) - len(missing)} of {len(files)} shards are there; download the rest"
-        )
-    return paths
+    missing = {path: show_name(file) for file, path in zip(files, paths, strict=True) if not path.exists()}
+    if not missing:
+        return WeightFiles(paths, weight_map)
+    are = "is" if len(missing) == 1 else "are"
+    error = CheckpointError(
+        f"{folder / INDEX}: names {show_some([*missing.values()])}, which {are} not in {folder}; "
+        f"{len(files) - len(missing)} of {len(files)} shards are there; download the rest"
+    )
+    return WeightFiles(paths, weight_map, frozenset(missing), error)
 
 
-def _numbered_shards(folder: Path, present: list[str]) -> list[Path]:
+def _numbered_shards(folder: Path, present: list[str]) -> WeightFiles:
     total = present[0][-17:-12]
     wanted = [f"model-{number:05d}-of-{total}.safetensors" for number in range(1, int(total) + 1)]
+    paths = [_inside(folder, name, str(folder)) for name in wanted]
     missing = sorted(set(wanted) - set(present))
-    if missing:
-        raise CheckpointError(
-            f"{folder}: must hold {INDEX} and all of its {len(wanted)} shards; got neither the index nor "
-            f"{show_some(missing)}; download them"
-        )
-    return [_inside(folder, name, str(folder)) for name in wanted]
+    if not missing:
+        return WeightFiles(paths)
+    error = CheckpointError(
+        f"{folder}: must hold {INDEX} and all of its {len(wanted)} shards; got neither the index nor "
+        f"{show_some(missing)}; download them"
+    )
+    return WeightFiles(paths, None, frozenset(folder / name for name in missing), error)
 
 
 def _inside(folder: Path, name: str, where: str) -> Path:
