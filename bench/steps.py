@@ -9,22 +9,20 @@ from pathlib import Path
 import numpy as np
 
 from inferno import hardware
-from inferno.checkpoint import Checkpoint, resolve_head
-from inferno.config import LlamaConfig
-from inferno.models import Model
+from inferno.models import Model, load_model
 
 CONTEXT = 1024
 PROMPT = 256
 
 
 def load(folder: Path, threads: int | None = None, isa: str | None = None) -> Model:
-    return Model(Checkpoint.open(folder), LlamaConfig.from_folder(folder), ctx_size=CONTEXT, threads=threads, isa=isa)
+    return load_model(folder, ctx_size=CONTEXT, threads=threads, isa=isa)
 
 
 def decode_bytes(model: Model) -> int:
     """Bytes of weights that one token reads: all but the embedding table, unless it is the head too."""
-    head = resolve_head(model.checkpoint, model.config.tie_word_embeddings)
-    return model.weight_bytes - (model.checkpoint[head.embedding].nbytes if head.embedding != head.head else 0)
+    head = model.plan.head
+    return model.weight_bytes - (0 if head.tied else model.checkpoint[head.embedding].nbytes)
 
 
 def prefill_multiply_adds(model: Model, tokens: int) -> int:

@@ -7,15 +7,28 @@ from typing import TYPE_CHECKING, Any
 from inferno.errors import InfernoError
 
 if TYPE_CHECKING:
+    from inferno.analysis.analyze import analyze
+    from inferno.analysis.report import Report
     from inferno.engine.llm import LLM
     from inferno.engine.outputs import CompletionOutput, RequestOutput, StreamPiece
     from inferno.engine.sampling import SamplingParams
 
 __version__ = "0.1.0"
-__all__ = ["LLM", "CompletionOutput", "InfernoError", "RequestOutput", "SamplingParams", "StreamPiece"]
+__all__ = [
+    "LLM",
+    "CompletionOutput",
+    "InfernoError",
+    "Report",
+    "RequestOutput",
+    "SamplingParams",
+    "StreamPiece",
+    "analyze",
+]
 
 # Loaded on first use: `import inferno` costs no more than the interpreter's own work.
 _LAZY = {
+    "analyze": "inferno.analysis.analyze",
+    "Report": "inferno.analysis.report",
     "LLM": "inferno.engine.llm",
     "SamplingParams": "inferno.engine.sampling",
     "CompletionOutput": "inferno.engine.outputs",

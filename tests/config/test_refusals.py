@@ -56,29 +56,13 @@ def test_swish_is_silu() -> None:
     assert read(hidden_act="swish").hidden_act == "silu"
 
 
-@pytest.mark.parametrize(
-    ("quantization", "named"),
-    [
-        (
-            {"quant_method": "compressed-tensors", "format": "pack-quantized"},
-            'quant_method "compressed-tensors", format "pack-quantized"',
-        ),
-        ({"quant_method": "gptq", "bits": 4}, 'quant_method "gptq"'),
-        ({"format": "int-quantized"}, 'no quant_method, format "int-quantized"'),
-        ({"load_in_4bit": True}, "no quant_method"),
-        ({}, "no quant_method"),
-    ],
-)
-def test_quantized_checkpoints_are_refused_by_name(quantization: dict[str, Any], named: str) -> None:
-    with pytest.raises(
-        UnsupportedError,
-        match=rf"quantization_config must be absent or null: .* not implemented; got {re.escape(named)}; use ",
-    ):
-        read(quantization_config=quantization)
+def test_a_quantization_config_is_kept_for_the_analysis() -> None:
+    assert read(quantization_config={"quant_method": "gptq"}).quantization_config == {"quant_method": "gptq"}
 
 
 def test_a_null_quantization_config_is_no_quantization() -> None:
     assert read(quantization_config=None) == read()
+    assert read().quantization_config is None
 
 
 @pytest.mark.parametrize("value", [True, [], "gptq"], ids=repr)

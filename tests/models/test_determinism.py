@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from inferno.checkpoint import Checkpoint
-from inferno.config import LlamaConfig
-from inferno.models import Model
+from inferno.models import Model, load_model
 from tiny import write_tiny
 
 TOKENS = 75
@@ -35,9 +34,8 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def load(folder: Path, isa: str, threads: int, kv_cache_type: str) -> Model:
-    return Model(
-        Checkpoint.open(folder),
-        LlamaConfig.from_folder(folder),
+    return load_model(
+        folder,
         ctx_size=TOKENS,
         threads=threads,
         isa=isa,
@@ -76,9 +74,7 @@ def test_last_row_alone_equals_all(folder, isa):
 
 def test_sequences_beside_one_another_do_not_meet(folder, isa):
     """Blocks of two sequences alternate in the cache; each gets what it gets alone."""
-    model = Model(
-        Checkpoint.open(folder), LlamaConfig.from_folder(folder), ctx_size=2 * TOKENS + 40, threads=2, isa=isa
-    )
+    model = load_model(folder, ctx_size=2 * TOKENS + 40, threads=2, isa=isa)
     alone = logits_in_chunks(model, [TOKENS])
     first, second = model.new_sequence(), model.new_sequence()
     rows = []

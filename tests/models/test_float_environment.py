@@ -8,9 +8,7 @@ import ctypes.util
 import numpy as np
 import pytest
 
-from inferno.checkpoint import Checkpoint
-from inferno.config import LlamaConfig
-from inferno.models import Model
+from inferno.models import load_model
 from tiny import write_tiny
 
 _UPWARD = {"x86_64": 0x800, "aarch64": 0x400000}  # FE_UPWARD of the C library
@@ -25,7 +23,7 @@ def test_rounding_mode_of_the_caller_does_not_matter(tmp_path, isa, threads):
         pytest.skip("no C library here whose rounding mode this test knows to set")
     libm = ctypes.CDLL(name)
     folder = write_tiny(tmp_path / "tiny")
-    model = Model(Checkpoint.open(folder), LlamaConfig.from_folder(folder), ctx_size=64, threads=threads, isa=isa)
+    model = load_model(folder, ctx_size=64, threads=threads, isa=isa)
     sequence = model.new_sequence()
     expected = model.forward(sequence, list(range(1, 41)), "all")
     sequence.release()

@@ -9,9 +9,7 @@ import threading
 import numpy as np
 import pytest
 
-from inferno.checkpoint import Checkpoint
-from inferno.config import LlamaConfig
-from inferno.models import Model
+from inferno.models import load_model
 from tiny import write_tiny
 
 # On the scalar tier this step takes seconds, and none of its operations more than a fraction of one.
@@ -21,9 +19,7 @@ SHAPE = {"hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 24,
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_signal_ends_a_step_between_operations(tmp_path, threads):
     folder = write_tiny(tmp_path / "slow", SHAPE)
-    model = Model(
-        Checkpoint.open(folder), LlamaConfig.from_folder(folder), ctx_size=1024, threads=threads, isa="scalar"
-    )
+    model = load_model(folder, ctx_size=1024, threads=threads, isa="scalar")
     sequence = model.new_sequence()
     before = model.forward(sequence, [1, 2, 3], "all")
     assert model.program.regions == 1  # a short step is one parallel region, and meets Python never

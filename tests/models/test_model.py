@@ -11,14 +11,14 @@ from inferno import errors
 from inferno.checkpoint import Checkpoint
 from inferno.config import LlamaConfig
 from inferno.kv_cache import KvCache, Sequence, kv_bytes_per_token
-from inferno.models import Model
+from inferno.models import load_model
 from inferno.models.llama import Llama, expected_tensors
 from inferno.rope import rope_frequencies
 from tiny import write_tiny
 
 
 def load(folder, **options):
-    return Model(Checkpoint.open(folder), LlamaConfig.from_folder(folder), **{"ctx_size": 64, "threads": 1, **options})
+    return load_model(folder, **{"ctx_size": 64, "threads": 1, **options})
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_bound_weights_are_the_map(tmp_path):
     rope = rope_frequencies(config.rope, config.head_dim, config.max_position_embeddings, 64)
     from inferno.checkpoint import resolve_head
 
-    llama = Llama(config, ckpt, resolve_head(ckpt, config.tie_word_embeddings), cache, rope)
+    llama = Llama(config, ckpt, resolve_head(ckpt, config.tie_word_embeddings, ckpt.folder), cache, rope)
     bound = [llama.embed_tokens, llama.norm, llama.lm_head.weight]
     for layer in llama.layers:
         linears = [layer.q_proj, layer.k_proj, layer.v_proj, layer.o_proj]
@@ -121,13 +121,13 @@ def test_bad_options(folder, options, error, message):
 
 def test_head_dim_beyond_the_kernels(tmp_path):
     folder = write_tiny(tmp_path / "wide", {"head_dim": 516, "num_attention_heads": 1, "num_key_value_heads": 1})
-    with pytest.raises(errors.UnsupportedError, match="head_dim: must be at most 512; got 516"):
+    with pytest.raises(errors.UnsupportedError, match=r"config.json: head_dim must be at most 512; got 516"):
         load(folder)
 
 
 def test_context_beyond_the_models_own_warns(folder):
-    assert load(folder, ctx_size=512).warnings == []
-    (warning,) = load(folder, ctx_size=513).warnings
+    assert load(folder, ctx_size=512).plan.warnings == []
+    (warning,) = load(folder, ctx_size=513).plan.warnings
     assert warning.startswith("context: 513 tokens are more than the 512 that the model was made for")
 
 
@@ -143,7 +143,7 @@ def test_default_context_is_what_memory_allows(tmp_path):
     folder = write_tiny(tmp_path / "long", config)
     model = load(folder, ctx_size=None)
     assert model.kv_bytes <= available_memory() * 0.6
-    (warning,) = model.warnings
+    (warning,) = model.plan.warnings
     assert warning.startswith(f"context: {model.ctx_size} tokens instead of the model's {1 << 24}")
 
 
@@ -153,12 +153,14 @@ def test_context_that_memory_does_not_hold(tmp_path):
         load(folder, ctx_size=1 << 24)
 
 
-def test_different_head_is_used_and_told(tmp_path):
+def test_a_stored_head_is_used_where_the_config_ties_it(tmp_path):
     folder = write_tiny(tmp_path / "untied")
+    untied = load(folder).forward(load(folder).new_sequence(), [1, 2, 3]).copy()
     config = (folder / "config.json").read_text().replace('"tie_word_embeddings": false', '"tie_word_embeddings": true')
     (folder / "config.json").write_text(config)
-    (warning,) = load(folder).warnings
-    assert "lm_head.weight differs" in warning
+    tied = load(folder)
+    assert tied.plan.head.reason.startswith("tie_word_embeddings is true, yet lm_head.weight is stored")
+    np.testing.assert_array_equal(tied.forward(tied.new_sequence(), [1, 2, 3]), untied)
 
 
 def test_kv_bytes_per_token():

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from inferno.checkpoint.checkpoint import Checkpoint
-from inferno.checkpoint.expected import TensorSpec, check_tensors
+from inferno.checkpoint.expected import TensorMatch, TensorSpec, match_tensors, refuse_mismatch
 from inferno.checkpoint.tensor import Tensor
 from inferno.checkpoint.tied import HeadChoice, resolve_head
 
-__all__ = ["Checkpoint", "HeadChoice", "Tensor", "TensorSpec", "check_tensors", "resolve_head"]
+__all__ = [
+    "Checkpoint",
+    "HeadChoice",
+    "Tensor",
+    "TensorMatch",
+    "TensorSpec",
+    "match_tensors",
+    "refuse_mismatch",
+    "resolve_head",
+]

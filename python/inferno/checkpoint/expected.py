@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from inferno.checkpoint.checkpoint import Checkpoint
-from inferno.errors import CheckpointError, UnsupportedError
+from inferno.checkpoint.tensor import Tensor
+from inferno.errors import CheckpointError
 from inferno.files import show_name, show_some
 
-PLAIN_DTYPES = ("F32", "F16", "BF16")
 # Saved by old transformers: a constant that follows from the config.
 _IGNORED_SUFFIX = ".rotary_emb.inv_freq"
+# Missing names for which a misspelling is looked for.
+_SEARCHED = 8
 _QUANTIZED = re.compile(
     r"(weight_scale|weight_packed|weight_zero_point|qweight|qzeros|g_idx|SCB|weight_format|absmax|quant_map|scales)$"
 )
@@ -26,24 +28,54 @@ class TensorSpec:
     optional: bool = False
 
 
-def check_tensors(ckpt: Checkpoint, specs: Mapping[str, TensorSpec], dtypes: Sequence[str] = PLAIN_DTYPES) -> None:
-    """Compares names, shapes and dtypes; no weight is read. `*.rotary_emb.inv_freq` is ignored.
+@dataclass(frozen=True)
+class TensorMatch:
+    """How a checkpoint's tensors fit a model's needs: names of each kind, in the order of needs and of files.
 
-    Raises one CheckpointError that tells of every missing, unexpected and misshapen tensor (many of a kind summed up by
-    a pattern); UnsupportedError if only dtypes are not among `dtypes`.
+    `near` gives a missing tensor's likely misspelling among the unexpected ones.
     """
-    missing = [name for name, spec in specs.items() if not spec.optional and name not in ckpt]
-    unexpected = [name for name in ckpt if name not in specs and not name.endswith(_IGNORED_SUFFIX)]
-    shared = [name for name in specs if name in ckpt]
-    misshapen = [name for name in shared if ckpt[name].shape != specs[name].shape]
+
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    misshapen: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    near: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def mapped(self) -> bool:
+        """Whether every tensor has its place and its shape."""
+        return not (self.missing or self.unexpected or self.misshapen)
+
+
+def match_tensors(tensors: Mapping[str, Tensor], specs: Mapping[str, TensorSpec]) -> TensorMatch:
+    """Compares names and shapes; no weight is read. `*.rotary_emb.inv_freq` is ignored."""
+    missing = [name for name, spec in specs.items() if not spec.optional and name not in tensors]
+    others = [name for name in tensors if name not in specs]
+    unexpected = [name for name in others if not name.endswith(_IGNORED_SUFFIX)]
+    shared = [name for name in specs if name in tensors]
+    return TensorMatch(
+        missing=tuple(missing),
+        unexpected=tuple(unexpected),
+        misshapen=tuple(name for name in shared if tensors[name].shape != specs[name].shape),
+        ignored=tuple(name for name in others if name.endswith(_IGNORED_SUFFIX)),
+        near=_nearest(missing, unexpected),
+    )
+
+
+def refuse_mismatch(
+    match: TensorMatch, tensors: Mapping[str, Tensor], specs: Mapping[str, TensorSpec], folder: Path
+) -> None:
+    """Raises one CheckpointError that tells of every missing, unexpected and misshapen tensor.
+
+    Many of a kind are summed up by a pattern.
+    """
     problems = [
-        *_tell_missing(missing, unexpected),
-        *_tell_unexpected(unexpected),
-        *_tell_misshapen(misshapen, ckpt, specs),
+        *_tell_missing(match),
+        *_tell_unexpected(match.unexpected),
+        *_tell_misshapen(match.misshapen, tensors, specs),
     ]
     if problems:
-        raise CheckpointError(f"{ckpt.folder}: tensors must match config.json; " + "; ".join(problems))
-    _check_dtypes(ckpt, shared, dtypes)
+        raise CheckpointError(f"{folder}: tensors must match config.json; " + "; ".join(problems))
 
 
 def patterns(names: Iterable[str]) -> list[str]:
@@ -57,15 +89,15 @@ def patterns(names: Iterable[str]) -> list[str]:
     ]
 
 
-def _tell_missing(missing: list[str], unexpected: list[str]) -> list[str]:
-    if not missing:
+def _tell_missing(match: TensorMatch) -> list[str]:
+    if not match.missing:
         return []
-    near = _nearest(missing[0], unexpected)
-    hint = f" (is {show_name(near)} meant for {show_name(missing[0])}?)" if near else ""
-    return [f"missing {show_some(patterns(missing))}{hint}"]
+    near = match.near.get(match.missing[0])
+    hint = f" (is {show_name(near)} meant for {show_name(match.missing[0])}?)" if near else ""
+    return [f"missing {show_some(patterns(match.missing))}{hint}"]
 
 
-def _tell_unexpected(unexpected: list[str]) -> list[str]:
+def _tell_unexpected(unexpected: Sequence[str]) -> list[str]:
     if not unexpected:
         return []
     quantized = any(_QUANTIZED.search(name) for name in unexpected)
@@ -73,29 +105,22 @@ def _tell_unexpected(unexpected: list[str]) -> list[str]:
     return [f"unexpected {show_some(patterns(unexpected))}{hint}"]
 
 
-def _tell_misshapen(misshapen: list[str], ckpt: Checkpoint, specs: Mapping[str, TensorSpec]) -> list[str]:
+def _tell_misshapen(
+    misshapen: Sequence[str], tensors: Mapping[str, Tensor], specs: Mapping[str, TensorSpec]
+) -> list[str]:
     if not misshapen:
         return []
     name = misshapen[0]
     more = f" and {len(misshapen) - 1} more misshapen" if len(misshapen) > 1 else ""
-    return [f"{name} must be {list(specs[name].shape)}; got {list(ckpt[name].shape)} in {ckpt[name].file.name}{more}"]
+    found, where = list(tensors[name].shape), tensors[name].file.name
+    return [f"{name} must be {list(specs[name].shape)}; got {found} in {where}{more}"]
 
 
-def _check_dtypes(ckpt: Checkpoint, names: list[str], dtypes: Sequence[str]) -> None:
-    wrong = [name for name in names if ckpt[name].dtype not in dtypes]
-    if not wrong:
-        return
-    first = ckpt[wrong[0]]
-    raise UnsupportedError(
-        f"{first.file}: dtype of {show_some(patterns(wrong))} must be one of {', '.join(dtypes)}; got {first.dtype}; "
-        "save the model in one of these"
-    )
-
-
-def _nearest(name: str, candidates: list[str]) -> str | None:
+def _nearest(missing: Sequence[str], unexpected: Sequence[str]) -> dict[str, str]:
+    """Likely misspellings of the first few missing names."""
     from difflib import get_close_matches
 
     # difflib is quadratic in the length of names: bounded, for they come from a file.
-    short = [candidate for candidate in candidates[:2000] if len(candidate) <= 200]
-    found = get_close_matches(name, short, n=1, cutoff=0.7)
-    return found[0] if found else None
+    short = [candidate for candidate in unexpected[:2000] if len(candidate) <= 200]
+    found = {name: get_close_matches(name, short, n=1, cutoff=0.7) for name in missing[:_SEARCHED]}
+    return {name: close[0] for name, close in found.items() if close}

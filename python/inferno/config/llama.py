@@ -33,8 +33,9 @@ class LlamaConfig:
     """A Llama model's config under transformers' names; every value that the arithmetic needs is set and checked.
 
     `eos_token_ids` unites the end tokens of config.json and generation_config.json. `dtype` is what config.json claims;
-    the tensors' own types count. `defaulted` names the fields that config.json leaves to transformers' defaults,
-    `unknown_keys` those of its keys that are not known to be harmless.
+    the tensors' own types count. `quantization_config` is as it stands there: analysis judges it. `defaulted` names
+    the fields that config.json leaves to transformers' defaults, `unknown_keys` those of its keys that are not known to
+    be harmless.
     """
 
     vocab_size: int
@@ -57,6 +58,7 @@ class LlamaConfig:
     eos_token_ids: frozenset[int] = frozenset()
     generation: GenerationDefaults = field(default_factory=GenerationDefaults)
     dtype: str | None = None
+    quantization_config: Mapping[str, Any] | None = None
     defaulted: tuple[str, ...] = ()
     unknown_keys: tuple[str, ...] = ()
 
@@ -87,7 +89,6 @@ class LlamaConfig:
         """The config in two JSON objects; `where` and `generation_where` name them in errors. Raises as from_folder."""
         fields = Fields(config, where)
         architectures = _refuse_other_models(fields)
-        _refuse_quantized(fields)
         refuse_other_arithmetic(fields)
         heads = fields.integer("num_attention_heads", high=_MAX_HEADS)
         head_dim = _head_dim(fields, heads)
@@ -114,6 +115,7 @@ class LlamaConfig:
             eos_token_ids=frozenset(fields.token_ids("eos_token_id") + generation_fields.token_ids("eos_token_id")),
             generation=defaults,
             dtype=_dtype(fields),
+            quantization_config=_quantization(fields),
             defaulted=tuple(fields.defaulted),
             unknown_keys=unknown_keys(fields),
         )
@@ -141,20 +143,11 @@ def _refuse_other_models(fields: Fields) -> tuple[str, ...]:
     return tuple(architectures)
 
 
-def _refuse_quantized(fields: Fields) -> None:
+def _quantization(fields: Fields) -> Mapping[str, Any] | None:
     quantization = fields.get("quantization_config")
-    if quantization is None:
-        return
-    if not isinstance(quantization, Mapping):
+    if quantization is not None and not isinstance(quantization, Mapping):
         raise fields.bad("quantization_config", "an object or null", quantization)
-    method = quantization.get("quant_method")
-    named = "no quant_method" if method is None else f"quant_method {show(method)}"
-    if quantization.get("format") is not None:
-        named += f", format {show(quantization['format'])}"
-    raise UnsupportedError(
-        f"{fields.where}: quantization_config must be absent or null: quantized checkpoints are not implemented; "
-        f"got {named}; use the model's F32, F16 or BF16 checkpoint"
-    )
+    return quantization
 
 
 def _key_value_heads(fields: Fields, heads: int) -> int:

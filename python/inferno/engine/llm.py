@@ -57,20 +57,18 @@ class LLM:
         revision: str | None = None,
         progress: Progress | None = None,
     ) -> None:
-        from inferno.checkpoint import Checkpoint
-        from inferno.config import LlamaConfig
+        from inferno.analysis import analyze_folder, make_plan
         from inferno.discovery import resolve_model
-        from inferno.models import load_model
+        from inferno.models import Model
 
         location = resolve_model(model, revision=revision, progress=progress)
         self.name: str = location.name
         self.path: Path = location.path
-        self.config: LlamaConfig = LlamaConfig.from_folder(location.path)
-        checkpoint = Checkpoint.open(location.path)
-        loaded = load_model(
-            checkpoint, self.config, threads=threads, ctx_size=ctx_size, kv_cache_type=kv_cache_type, isa=isa
-        )
-        self.warnings: list[str] = [*loaded.warnings, *_ignored_settings(self)]
+        report = analyze_folder(location.path, location.name)
+        plan = make_plan(report, threads=threads, ctx_size=ctx_size, kv_cache_type=kv_cache_type, isa=isa)
+        loaded = Model(plan)
+        self.config: LlamaConfig = loaded.config
+        self.warnings: list[str] = [*plan.warnings, *_ignored_settings(self)]
         # Reentrant: the collector may end a forgotten generation in the middle of another one's step.
         self._lock = threading.RLock()
         self._tokenizer: Tokenizer | None = None

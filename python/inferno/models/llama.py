@@ -6,6 +6,7 @@ Touvron et al., "LLaMA" (2023); grouped-query attention: Ainslie et al. (2023). 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from inferno.backend import Array, Backend
 from inferno.checkpoint import Checkpoint, HeadChoice, TensorSpec
@@ -43,6 +44,36 @@ def expected_tensors(config: LlamaConfig) -> dict[str, TensorSpec]:
         for norm in ("input_layernorm", "post_attention_layernorm"):
             specs[f"{prefix}{norm}.weight"] = TensorSpec((c.hidden_size,))
     return specs
+
+
+class Use(NamedTuple):
+    """An operation of the step, the weight and bias that it reads ("" if none), and whether it uses the KV cache."""
+
+    operation: str
+    tensor: str = ""
+    bias: str = ""
+    in_cache: bool = False
+
+
+def uses(config: LlamaConfig, head: HeadChoice, interleaved_rope: bool = False) -> list[Use]:
+    """The operations that `Llama.record` records, in its order, by the names of capability.py."""
+    rope = Use("rope_interleaved" if interleaved_rope else "rope_half_split")
+    step = [Use("embedding", head.embedding), Use("rope_angles")]
+    for i in range(config.num_hidden_layers):
+        prefix = f"model.layers.{i}."
+        q, k, v, o = (
+            _linear(f"{prefix}self_attn.{name}", config.attention_bias)
+            for name in ("q_proj", "k_proj", "v_proj", "o_proj")
+        )
+        step += [Use("rmsnorm", f"{prefix}input_layernorm.weight"), q, k, v, rope, rope]
+        step += [Use("kv_write", in_cache=True), Use("attention", in_cache=True), o]
+        step += [Use("rmsnorm", f"{prefix}post_attention_layernorm.weight")]
+        step += [_linear(f"{prefix}mlp.{name}", config.mlp_bias) for name in ("gate_proj", "up_proj", "down_proj")]
+    return [*step, Use("rmsnorm", "model.norm.weight"), Use("matmul", head.head)]
+
+
+def _linear(name: str, bias: bool) -> Use:
+    return Use("matmul", f"{name}.weight", f"{name}.bias" if bias else "")
 
 
 @dataclass(frozen=True)

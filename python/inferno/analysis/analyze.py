@@ -1,0 +1,147 @@
+"""A folder -> a Report: headers and small files are read, no weight is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from inferno._core import MAX_HEAD_DIM
+from inferno.analysis.binding import bind
+from inferno.analysis.report import Report, TensorInfo
+from inferno.analysis.roles import role_of
+from inferno.checkpoint import Checkpoint, HeadChoice, Tensor, TensorMatch, TensorSpec, match_tensors, refuse_mismatch
+from inferno.checkpoint.survey import Survey, survey_weights
+from inferno.checkpoint.tied import resolve_head
+from inferno.config import LlamaConfig
+from inferno.errors import InfernoError, UnsupportedError
+from inferno.files import show
+from inferno.findings import Finding
+from inferno.model_folder import CONFIG, list_folder
+from inferno.models.llama import expected_tensors, uses
+from inferno.quantization.recognize import Scheme, recognize
+
+if TYPE_CHECKING:
+    from inferno.progress import Progress
+
+Result = TypeVar("Result")
+
+
+def analyze(model: str | os.PathLike[str], *, revision: str | None = None, progress: Progress | None = None) -> Report:
+    """The report on a model: a folder, a Hugging Face id (ORG/NAME, fetched if need be), or "demo".
+
+    Reads headers and small files, never a weight. What is wrong with the model is in the report's findings; raises
+    only if there is no model of that name (ModelNotFoundError), or if it cannot be fetched (DownloadError).
+    """
+    from inferno.discovery import resolve_model
+
+    location = resolve_model(model, revision=revision, progress=progress)
+    return analyze_folder(location.path, location.name)
+
+
+def analyze_folder(folder: Path | str, name: str | None = None) -> Report:
+    """The report on a model folder. Never raises for what lies there: that is what findings are for."""
+    folder = Path(folder)
+    name = name or folder.name or str(folder)
+    found = _Findings()
+    names = found.attempt(lambda: list_folder(folder))
+    if names is None:
+        return Report(folder, name, findings=tuple(found.all))
+    config = found.attempt(lambda: LlamaConfig.from_folder(folder))
+    survey = survey_weights(folder, names)
+    scheme = recognize(survey.tensors, None if config is None else config.quantization_config)
+    if config is not None and config.quantization_config is not None:
+        found.add_error(_unsupported_scheme(folder, config.quantization_config, scheme))
+    for error in survey.errors:
+        found.add_error(error)
+    judgement = _Judgement()
+    if config is not None and config.quantization_config is None and survey.files:
+        judgement = _judge(folder, config, survey, found)
+    return Report(
+        path=folder,
+        name=name,
+        layout="huggingface" if survey.files or config is not None else None,
+        files=survey.files,
+        tensors=tuple(_info(folder, tensor) for tensor in survey.tensors.values()),
+        config=config,
+        scheme=scheme,
+        match=judgement.match,
+        specs=judgement.specs,
+        head=judgement.head,
+        findings=tuple(found.all),
+        checkpoint=None if survey.errors else Checkpoint(folder, survey),
+    )
+
+
+class _Findings:
+    """Findings in the order in which loading meets them, each told once."""
+
+    def __init__(self) -> None:
+        self.all: list[Finding] = []
+
+    def attempt(self, call: Callable[[], Result]) -> Result | None:
+        """The call's result; None, and a finding, if it raises."""
+        try:
+            return call()
+        except InfernoError as error:
+            self.add_error(error)
+            return None
+
+    def add_error(self, error: InfernoError) -> None:
+        finding = Finding.from_error(error)
+        if finding not in self.all:
+            self.all.append(finding)
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    """What is known once config and tensors are."""
+
+    specs: Mapping[str, TensorSpec] = field(default_factory=dict)
+    match: TensorMatch | None = None
+    head: HeadChoice | None = None
+
+
+def _judge(folder: Path, config: LlamaConfig, survey: Survey, found: _Findings) -> _Judgement:
+    """Tensors against the config. Where a file is missing or broken, that is told, and not each tensor of it."""
+    specs = expected_tensors(config)
+    match = match_tensors(survey.tensors, specs)
+    if survey.errors:
+        return _Judgement(specs, match)
+    found.attempt(lambda: refuse_mismatch(match, survey.tensors, specs, folder))
+    head = found.attempt(lambda: resolve_head(survey.tensors, config.tie_word_embeddings, folder))
+    if head is not None and match.mapped:
+        # Every tier has every operation, so that what the plainest refuses, all refuse.
+        for error in bind(survey.tensors, uses(config, head), "f16", "scalar")[1]:
+            found.add_error(error)
+    if config.head_dim > MAX_HEAD_DIM:
+        found.add_error(
+            UnsupportedError(f"{folder / CONFIG}: head_dim must be at most {MAX_HEAD_DIM}; got {config.head_dim}")
+        )
+    return _Judgement(specs, match, head)
+
+
+def _unsupported_scheme(folder: Path, config: Mapping[str, Any], scheme: Scheme) -> UnsupportedError:
+    method = config.get("quant_method")
+    named = "no quant_method" if method is None else f"quant_method {show(method)}"
+    if config.get("format") is not None:
+        named += f", format {show(config['format'])}"
+    stored = scheme.conflict or f"tensors are stored as {scheme.name}"
+    return UnsupportedError(
+        f"{folder / CONFIG}: quantization_config must be absent or null: quantized checkpoints are not implemented; "
+        f"got {named}; {stored}; use the model's F32, F16 or BF16 checkpoint"
+    )
+
+
+def _info(folder: Path, tensor: Tensor) -> TensorInfo:
+    return TensorInfo(
+        name=tensor.name,
+        stored_as=tensor.name,
+        dtype=tensor.dtype,
+        shape=tensor.shape,
+        nbytes=tensor.nbytes,
+        files=(tensor.file.relative_to(folder).as_posix(),),
+        role=role_of(tensor.name),
+    )

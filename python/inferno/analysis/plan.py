@@ -1,0 +1,84 @@
+"""A Report and this machine -> a Plan: which kernel runs each tensor, the context and the memory; or why it can't."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from inferno import hardware
+from inferno.analysis.binding import Binding, bind
+from inferno.analysis.context import ContextChoice, choose_context
+from inferno.analysis.report import Report, raise_first
+from inferno.checkpoint import Checkpoint, HeadChoice
+from inferno.config import LlamaConfig
+from inferno.findings import Finding
+from inferno.kv_cache import check_kv_cache_type
+from inferno.models.llama import uses
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a model will run here. A plan with an error among its findings cannot be loaded."""
+
+    report: Report
+    checkpoint: Checkpoint
+    config: LlamaConfig
+    head: HeadChoice
+    isa: str
+    threads: int
+    kv_cache_type: str
+    context: ContextChoice
+    bindings: tuple[Binding, ...]
+    findings: tuple[Finding, ...] = field(default=())
+
+    @property
+    def ctx_size(self) -> int:
+        """Tokens of prompt and output together."""
+        return self.context.ctx_size
+
+    @property
+    def kv_bytes(self) -> int:
+        """Bytes reserved for keys and values; they become resident as the context fills."""
+        return self.context.ctx_size * self.context.kv_bytes_per_token
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Bytes of weights that a step for one token reads: every weight once, of the embedding one row."""
+        rows = [b.nbytes // max(b.shape[0], 1) for b in self.bindings if b.operation == "embedding"]
+        return sum(rows) + sum(b.nbytes for b in self.bindings if b.operation != "embedding")
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a user should know of this model, a line each: the report's warnings, then the plan's."""
+        return [str(found) for found in (*self.report.findings, *self.findings) if found.severity == "warning"]
+
+    def raise_for_errors(self) -> None:
+        """Raises what loading raises."""
+        raise_first(self.findings)
+
+
+def make_plan(
+    report: Report,
+    *,
+    threads: int | None = None,
+    ctx_size: int | None = None,
+    kv_cache_type: str = "f16",
+    isa: str | None = None,
+) -> Plan:
+    """How the model would run here.
+
+    threads None: the CPUs that this process may use. ctx_size None: the model's, or what memory allows. isa None:
+    INFERNO_ISA, else the best tier. Raises the report's first error if it has one, UsageError for arguments out of
+    range and HardwareError for a tier that this CPU lacks; what else keeps the model from running is in the findings.
+    """
+    report.raise_for_errors()
+    ckpt, config, head = report.checkpoint, report.config, report.head
+    assert ckpt is not None
+    assert config is not None
+    assert head is not None
+    threads = hardware.check_threads(threads)
+    tier = hardware.check_isa(isa)
+    check_kv_cache_type(kv_cache_type)
+    context = choose_context(config, kv_cache_type, ctx_size)
+    bindings, errors = bind(ckpt, uses(config, head, report.interleaved_rope), kv_cache_type, tier)
+    findings = (*map(Finding.from_error, errors), *context.findings)
+    return Plan(report, ckpt, config, head, tier, threads, kv_cache_type, context, tuple(bindings), findings)

@@ -1,0 +1,129 @@
+"""A report: everything that headers and small files tell of a model folder, and what to think of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from inferno.analysis.roles import Role, layer_of
+from inferno.checkpoint.survey import WeightFile
+from inferno.findings import Finding
+from inferno.quantization.recognize import UNKNOWN, Scheme
+
+if TYPE_CHECKING:
+    from inferno.checkpoint import Checkpoint, HeadChoice, TensorMatch, TensorSpec
+    from inferno.config import LlamaConfig
+
+Status = Literal["ready", "needs attention", "cannot run"]
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor as the model knows it.
+
+    `name` is transformers' name, `stored_as` the name in the files (`files`: more than one if shards join to it),
+    `shape` counts elements, `nbytes` bytes on disk.
+    """
+
+    name: str
+    stored_as: str
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+    files: tuple[str, ...]
+    role: Role
+
+    @property
+    def layer(self) -> int | None:
+        """The decoder layer that it belongs to; None outside the layers."""
+        return layer_of(self.name)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What lies in a model folder.
+
+    `layout` is "huggingface", "meta" or None if it cannot be told; `config` is None if it cannot be read; `match` and
+    `head` are None without both config and tensors. `side_tensors` names the tensors whose values were looked at.
+    `checkpoint` is there if every weight file could be opened; it is what a load binds.
+    """
+
+    path: Path
+    name: str
+    layout: str | None = None
+    files: tuple[WeightFile, ...] = ()
+    tensors: tuple[TensorInfo, ...] = ()
+    config: LlamaConfig | None = None
+    scheme: Scheme = field(default_factory=lambda: Scheme(UNKNOWN))
+    match: TensorMatch | None = None
+    specs: Mapping[str, TensorSpec] = field(default_factory=dict)
+    head: HeadChoice | None = None
+    side_tensors: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    checkpoint: Checkpoint | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def interleaved_rope(self) -> bool:
+        """Whether rows of q_proj and k_proj lie in Meta's order, pairs beside each other."""
+        return self.layout == "meta"
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that the model consists of, a tied head counted once: from the config's shapes, else as stored."""
+        if self.specs:
+            stored = {tensor.name for tensor in self.tensors}
+            return sum(prod(spec.shape) for name, spec in self.specs.items() if name in stored or not spec.optional)
+        return sum(prod(tensor.shape) for tensor in self.tensors if tensor.role != "quantization")
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all tensors, as stored."""
+        return sum(tensor.nbytes for tensor in self.tensors)
+
+    @property
+    def bytes_by_dtype(self) -> dict[str, int]:
+        """Bytes of each stored type, the most first."""
+        return _totals((tensor.dtype, tensor.nbytes) for tensor in self.tensors)
+
+    @property
+    def bytes_by_role(self) -> dict[str, int]:
+        """Bytes of each role, the most first."""
+        return _totals((tensor.role, tensor.nbytes) for tensor in self.tensors)
+
+    @property
+    def dtype(self) -> str:
+        """The stored types, the one with the most bytes first: "BF16", "I8+BF16"."""
+        return "+".join(self.bytes_by_dtype)
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings for which the model cannot run."""
+        return tuple(finding for finding in self.findings if finding.severity == "error")
+
+    @property
+    def status(self) -> Status:
+        """In a word: "cannot run" with an error, "needs attention" with a warning, else "ready"."""
+        if self.errors:
+            return "cannot run"
+        return "needs attention" if any(finding.severity == "warning" for finding in self.findings) else "ready"
+
+    def raise_for_errors(self) -> None:
+        """Raises what loading the model raises: the error of the first finding that has one."""
+        raise_first(self.findings)
+
+
+def raise_first(findings: Iterable[Finding]) -> None:
+    """Raises the error of the first finding that has one."""
+    for finding in findings:
+        if finding.error is not None:
+            raise finding.error
+
+
+def _totals(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
+    totals: dict[str, int] = {}
+    for key, nbytes in pairs:
+        totals[key] = totals.get(key, 0) + nbytes
+    return dict(sorted(totals.items(), key=lambda item: -item[1]))

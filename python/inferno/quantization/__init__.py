@@ -1,0 +1,1 @@
+"""Schemes that weights are stored in, recognised from names, types and shapes."""

@@ -1,0 +1,165 @@
+"""Which scheme a checkpoint's linear layers are stored in.
+
+A scheme shows in the set of tensors that stand where `P.weight` would, and in their types. `quantization_config` is
+heard as a second witness: where the two disagree, neither is believed. A type alone means nothing: U8 is a tag, a blob
+of four-bit codes, an exponent or a weight, depending on what lies beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from inferno.checkpoint.expected import patterns
+from inferno.checkpoint.tensor import Tensor
+from inferno.files import show, show_some
+
+FLOAT = "float"
+UNKNOWN = "unknown"
+_FLOATS = frozenset({"F32", "F16", "BF16"})
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a scheme's linear layers look like.
+
+    `suffixes`: what must stand after the layer's name, with the types that it may have (none: any type). `methods`: the
+    values of quant_method that it goes with; none if it comes without a config.
+    """
+
+    name: str
+    suffixes: Mapping[str, frozenset[str]]
+    methods: frozenset[str] = frozenset()
+
+
+def _signature(name: str, methods: str, **suffixes: str) -> Signature:
+    # a double underscore stands for a dot: weight__absmax is weight.absmax
+    kinds = {suffix.replace("__", "."): frozenset(dtypes.split()) for suffix, dtypes in suffixes.items()}
+    return Signature(name, kinds, frozenset(methods.split()))
+
+
+_CT = "compressed-tensors"
+_SCALES = "F32 F16 BF16"
+# The first that fits counts: the more particular stand before the more general.
+SIGNATURES: tuple[Signature, ...] = (
+    _signature("nvfp4", f"{_CT} modelopt", weight_packed="U8", weight_scale="F8_E4M3", weight_global_scale="F32"),
+    _signature("mxfp4", f"{_CT} mxfp4 quark", weight_packed="U8", weight_scale="U8 F8_E8M0"),
+    _signature("mxfp8", f"{_CT} quark", weight="F8_E4M3", weight_scale="U8 F8_E8M0"),
+    _signature("pack-quantized", _CT, weight_packed="I32", weight_scale=_SCALES, weight_shape="I64 I32"),
+    _signature("uint8", _CT, weight="U8", weight_scale=_SCALES, weight_zero_point="U8 I8"),
+    _signature("int-quantized", _CT, weight="I8", weight_scale=_SCALES),
+    _signature("float-quantized", f"{_CT} fp8 modelopt", weight="F8_E4M3", weight_scale=_SCALES),
+    _signature("fp8-block", "fp8", weight="F8_E4M3", weight_scale_inv=_SCALES),
+    _signature("gptq", "gptq", qweight="I32", qzeros="I32", scales=_SCALES, g_idx="I32"),
+    _signature("awq", "awq gptq", qweight="I32", qzeros="I32", scales=_SCALES),
+    _signature("bitsandbytes-4bit", "bitsandbytes", weight="U8", weight__absmax="", weight__quant_map="F32"),
+    _signature("bitsandbytes-int8", "bitsandbytes", weight="I8", SCB="F32"),
+    _signature("torchao", "torchao", _weight_qdata=""),
+    _signature("quanto", "quanto", weight___data=""),
+    _signature("mlx", "", weight="U32", scales=_SCALES, biases=_SCALES),
+)
+_SIDE = frozenset(suffix for signature in SIGNATURES for suffix in signature.suffixes) - {"weight"} | {
+    *("weight_zero_point", "weight_g_idx", "input_scale", "input_zero_point", "output_scale", "weight_format", "bias"),
+    *("input_global_scale", "weight._scale", "weight._shift", "_weight_scale", "_weight_zero_point"),
+    *("weight.nested_absmax", "weight.nested_quant_map", "k_scale", "v_scale"),
+    *("weight.quant_state.bitsandbytes__nf4", "weight.quant_state.bitsandbytes__fp4"),
+}
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """The scheme of a checkpoint's linear layers, and what it was told by.
+
+    `name` is FLOAT, one of SIGNATURES, or UNKNOWN. `conflict` says what does not fit together, if something does not.
+    """
+
+    name: str
+    evidence: tuple[str, ...] = ()
+    conflict: str | None = None
+    dtypes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def quantized(self) -> bool:
+        """Whether weights are anything but plain floating point."""
+        return self.name != FLOAT
+
+
+def side_suffix(name: str) -> str | None:
+    """The suffix by which a tensor belongs to a quantized layer beside its weight: weight_scale, qzeros, ..."""
+    for suffix in _SIDE:
+        if name.endswith("." + suffix) and suffix != "bias":
+            return suffix
+    return None
+
+
+def recognize(tensors: Mapping[str, Tensor], quantization_config: Mapping[str, Any] | None) -> Scheme:
+    """The scheme that tensors and config agree upon; no weight is read."""
+    found = {module: parts for module, parts in _modules(tensors).items() if _is_quantized(parts)}
+    method = None if quantization_config is None else quantization_config.get("quant_method")
+    told = [] if quantization_config is None else [_config_evidence(quantization_config)]
+    dtypes: dict[str, int] = {}
+    for tensor in tensors.values():
+        dtypes[tensor.dtype] = dtypes.get(tensor.dtype, 0) + tensor.nbytes
+    if not found:
+        if quantization_config is None:
+            return Scheme(
+                FLOAT, (f"every linear layer is one plain weight: {', '.join(sorted(dtypes))}",), None, dtypes
+            )
+        conflict = "quantization_config is given, yet no tensor is stored in a quantized form"
+        return Scheme(UNKNOWN, tuple(told), conflict, dtypes)
+    by_scheme: dict[str, list[str]] = {}
+    for module, parts in found.items():
+        by_scheme.setdefault(_fitting(parts), []).append(module)
+    evidence = [*told, *(_tell(name, modules, found) for name, modules in by_scheme.items())]
+    name = max(by_scheme, key=lambda scheme: len(by_scheme[scheme]))
+    return Scheme(name, tuple(evidence), _conflict(name, by_scheme, quantization_config, method), dtypes)
+
+
+def _modules(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, str]]:
+    """Layers by name: what stands after the name, and its type."""
+    modules: dict[str, dict[str, str]] = {}
+    for name, tensor in tensors.items():
+        suffix = side_suffix(name) or name.rpartition(".")[2]
+        if suffix != "bias":
+            modules.setdefault(name.removesuffix("." + suffix), {})[suffix] = tensor.dtype
+    return modules
+
+
+def _is_quantized(parts: Mapping[str, str]) -> bool:
+    return parts.get("weight", "F32") not in _FLOATS or bool(parts.keys() - {"weight", "inv_freq"})
+
+
+def _fitting(parts: Mapping[str, str]) -> str:
+    for signature in SIGNATURES:
+        if all(
+            suffix in parts and (not dtypes or parts[suffix] in dtypes) for suffix, dtypes in signature.suffixes.items()
+        ):
+            return signature.name
+    return UNKNOWN
+
+
+def _tell(scheme: str, modules: list[str], found: Mapping[str, Mapping[str, str]]) -> str:
+    parts = ", ".join(f"{suffix} {dtype}" for suffix, dtype in sorted(found[modules[0]].items()))
+    return f"{show_some(patterns(modules))}: {parts} -> {scheme}"
+
+
+def _config_evidence(config: Mapping[str, Any]) -> str:
+    keys = ("quant_method", "format", "bits", "checkpoint_format", "version", "load_in_8bit", "load_in_4bit")
+    named = [f"{key} {show(config[key])}" for key in keys if config.get(key) is not None]
+    return "quantization_config: " + (", ".join(named) or "no quant_method")
+
+
+def _conflict(
+    name: str, by_scheme: Mapping[str, list[str]], config: Mapping[str, Any] | None, method: object
+) -> str | None:
+    signature = next((signature for signature in SIGNATURES if signature.name == name), None)
+    if signature is None:
+        return "tensors are stored in a form that fits no known scheme"
+    if len(by_scheme) > 1:
+        return f"layers are stored in different schemes: {', '.join(sorted(by_scheme))}"
+    if config is None:
+        return None if not signature.methods else "tensors are quantized, yet config.json has no quantization_config"
+    if method not in signature.methods:
+        return f"tensors are stored as {name}, yet quantization_config says quant_method {show(method)}"
+    return None
