@@ -95,10 +95,18 @@ class Llama:
     """The architecture over bound weights. `record` describes one step; its logits land in the buffer "logits"."""
 
     def __init__(
-        self, config: LlamaConfig, ckpt: Checkpoint, head: HeadChoice, cache: KvCache, rope: RopeTable
+        self,
+        config: LlamaConfig,
+        ckpt: Checkpoint,
+        head: HeadChoice,
+        cache: KvCache,
+        rope: RopeTable,
+        interleaved_rope: bool = False,
     ) -> None:
+        """interleaved_rope: the rows of q_proj and k_proj lie in Meta's order, each pair's two beside each other."""
         self.config = config
         self.rope = rope
+        self.interleaved_rope = interleaved_rope
         self.embed_tokens = ckpt[head.embedding].array
         self.layers = [_bind_layer(ckpt, f"model.layers.{i}.", *pages) for i, pages in enumerate(cache.layers)]
         self.norm = ckpt["model.norm.weight"].array
@@ -109,10 +117,12 @@ class Llama:
         b.buffer("h", c.hidden_size)  # the residual stream
         b.buffer("x", c.hidden_size)  # what a norm makes of it
         b.buffer("angles", c.head_dim)
-        b.buffer("q", c.num_attention_heads * c.head_dim)
-        b.buffer("k", c.num_key_value_heads * c.head_dim)
-        b.buffer("v", c.num_key_value_heads * c.head_dim)
-        b.buffer("attended", c.num_attention_heads * c.head_dim)
+        q, kv = c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
+        for name, width in (("q", q), ("k", kv), ("v", kv), ("attended", q)):
+            b.buffer(name, width)
+        if self.interleaved_rope:
+            b.buffer("q_pairs", q)
+            b.buffer("k_pairs", kv)
         b.buffer("gate", c.intermediate_size)
         b.buffer("last", c.hidden_size, outputs=True)
         b.buffer("logits", c.vocab_size, outputs=True)
@@ -128,11 +138,13 @@ class Llama:
 
     def _attention(self, b: Backend, layer: DecoderLayer) -> None:
         b.rmsnorm("x", "h", layer.input_layernorm, self.config.rms_norm_eps)
-        layer.q_proj.record(b, "q", "x")
-        layer.k_proj.record(b, "k", "x")
+        # From Meta's order the rotation writes the half-split one, so that attention sums as it does for the other.
+        q, k = ("q_pairs", "k_pairs") if self.interleaved_rope else ("q", "k")
+        layer.q_proj.record(b, q, "x")
+        layer.k_proj.record(b, k, "x")
         layer.v_proj.record(b, "v", "x")
-        b.rope("q", "q", "angles")
-        b.rope("k", "k", "angles")
+        b.rope("q", q, "angles", interleaved=self.interleaved_rope)
+        b.rope("k", k, "angles", interleaved=self.interleaved_rope)
         b.kv_write("k", "v", layer.keys, layer.values)
         b.attention("attended", "q", layer.keys, layer.values, self.config.head_dim**-0.5)
         layer.o_proj.record(b, "h", "attended", residual="h")

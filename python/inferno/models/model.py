@@ -47,7 +47,8 @@ class Model:
             config.num_hidden_layers, config.num_key_value_heads, config.head_dim, self.ctx_size, self.kv_cache_type
         )
         backend = Backend(plan.isa)
-        Llama(config, plan.checkpoint, plan.head, self._cache, rope).record(backend)
+        interleaved = plan.report.interleaved_rope
+        Llama(config, plan.checkpoint, plan.head, self._cache, rope, interleaved).record(backend)
         self.program = Program(backend.program, self.threads)
         self._logits = np.empty((1, config.vocab_size), np.float32)
 
