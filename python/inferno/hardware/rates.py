@@ -1,0 +1,160 @@
+"""What a machine was measured to do: typed, interpolated between the sizes that were measured, and as JSON."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Something per second: the median of several measurements, and the quartiles around it."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, samples: Sequence[float]) -> Rate:
+        """Of at least one measurement."""
+        if len(samples) == 1:
+            return cls(samples[0], samples[0], samples[0])
+        low, median, high = statistics.quantiles(samples, n=4, method="inclusive")
+        return cls(median, low, high)
+
+    def between(self, other: Rate, part: float) -> Rate:
+        """The rate `part` of the way to another."""
+        pairs = zip((self.median, self.low, self.high), (other.median, other.low, other.high), strict=True)
+        return Rate(*(a + (b - a) * part for a, b in pairs))
+
+
+@dataclass(frozen=True)
+class AttentionRates:
+    """Attention over one type of cache.
+
+    decode_alone   bytes of keys and values per second, one token, a query head for each KV head
+    decode_shared  the same with SHARED_HEADS query heads for each KV head
+    prefill        multiply-adds per second, 256 tokens at once
+    """
+
+    decode_alone: Rate
+    decode_shared: Rate
+    prefill: Rate
+
+
+# Query heads for each KV head in AttentionRates.decode_shared.
+SHARED_HEADS = 8
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How fast this CPU runs this build's kernels with `threads` threads of the tier `isa`.
+
+    key             what the figures hold for: CPU, tier, threads, version, build
+    measured        when, as ISO 8601 in UTC
+    read_bandwidth  bytes per second, streaming a mapped file with the best of the patterns
+    read_pattern    that pattern's name; None if the build knows one only
+    fma_peak        float32 multiply-adds per second, on registers
+    call_seconds    one call of a step program, Python's part of it too
+    stage_seconds   a stage of the step program that has next to nothing to do: a barrier
+    gemv            dtype -> row length k -> bytes of weights per second, one token
+    gemm            dtype -> row length k -> multiply-adds per second, 256 tokens
+    attention       cache type (f32, f16, bf16) -> rates
+    rows            elements per second that the operations between matmuls (norms, rotations, cache) go through
+    """
+
+    key: Mapping[str, str]
+    measured: str
+    read_bandwidth: Rate
+    read_pattern: str | None
+    fma_peak: Rate
+    call_seconds: float
+    stage_seconds: float
+    gemv: Mapping[str, Mapping[int, Rate]]
+    gemm: Mapping[str, Mapping[int, Rate]]
+    attention: Mapping[str, AttentionRates]
+    rows: Rate
+
+    @property
+    def threads(self) -> int:
+        return int(self.key["threads"])
+
+    @property
+    def isa(self) -> str:
+        return self.key["isa"]
+
+    def gemv_rate(self, dtype: str, k: int) -> Rate:
+        """Bytes of weights per second for rows of k; between the measured k, linear in log k. KeyError: no such type."""
+        return interpolated(self.gemv[dtype], k)
+
+    def gemm_rate(self, dtype: str, k: int) -> Rate:
+        """Multiply-adds per second for rows of k and many tokens. KeyError: no such type."""
+        return interpolated(self.gemm[dtype], k)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain dicts and values, for json.dumps."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: object) -> Limits:
+        """What as_json gave. Raises ValueError for anything else, numbers that are no positive ones among it."""
+        try:
+            return _limits(data)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"limits: must be as Limits.as_json writes them; got {type(error).__name__}") from None
+
+
+def interpolated(rates: Mapping[int, Rate], k: int) -> Rate:
+    """The rate at k, linear in log k; beyond the measured ends, the end's."""
+    known = sorted(rates)
+    place = bisect_left(known, k)
+    if place == len(known):
+        return rates[known[-1]]
+    if known[place] == k or place == 0:
+        return rates[known[place]]
+    below, above = known[place - 1], known[place]
+    return rates[below].between(rates[above], math.log(k / below) / math.log(above / below))
+
+
+def _limits(data: Any) -> Limits:
+    key = {str(name): str(value) for name, value in data["key"].items()}
+    int(key["threads"])
+    pattern = data["read_pattern"]
+    return Limits(
+        key=key,
+        measured=str(data["measured"]),
+        read_bandwidth=_rate(data["read_bandwidth"]),
+        read_pattern=None if pattern is None else str(pattern),
+        fma_peak=_rate(data["fma_peak"]),
+        call_seconds=_positive(data["call_seconds"]),
+        stage_seconds=_positive(data["stage_seconds"]),
+        gemv=_by_length(data["gemv"]),
+        gemm=_by_length(data["gemm"]),
+        attention={str(name): _attention(rates) for name, rates in data["attention"].items()},
+        rows=_rate(data["rows"]),
+    )
+
+
+def _by_length(data: Any) -> dict[str, dict[int, Rate]]:
+    tables = {str(dtype): {int(k): _rate(rate) for k, rate in rates.items()} for dtype, rates in data.items()}
+    if not all(table and min(table) > 0 for table in tables.values()):
+        raise ValueError("limits: every dtype must have rates for positive row lengths")
+    return tables
+
+
+def _attention(data: Any) -> AttentionRates:
+    return AttentionRates(_rate(data["decode_alone"]), _rate(data["decode_shared"]), _rate(data["prefill"]))
+
+
+def _rate(data: Any) -> Rate:
+    return Rate(_positive(data["median"]), _positive(data["low"]), _positive(data["high"]))
+
+
+def _positive(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ValueError("limits: a number must be positive and finite")
+    return float(value)
