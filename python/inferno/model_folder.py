@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from inferno.errors import InfernoError, ModelNotFoundError, UnsupportedError
@@ -11,9 +12,10 @@ from inferno.files import read_json, show, show_name, show_some
 CONFIG = "config.json"
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+PARAMS = "params.json"
 
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
-_META = re.compile(r"consolidated(\.\d+)?\.(pth|pt|safetensors)")
+_META = re.compile(r"consolidated(\.\d\d)?\.(pth|safetensors)")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _TRAINING_STATE = re.compile(r"(training_args|optimizer|scheduler|scaler|rng_state|random_states)")
 _OTHERS = {
@@ -25,6 +27,9 @@ _OTHERS = {
     ".llamafile": "a llamafile",
 }
 _NEEDS = f"a model folder holds {CONFIG}, {SINGLE} (or its shards and {INDEX}) and tokenizer.json"
+_NEEDS_META = (
+    f"a model folder in Meta's layout holds {PARAMS}, consolidated.00.pth (and its further shards) and tokenizer.model"
+)
 
 
 def list_folder(folder: Path) -> list[str]:
@@ -76,9 +81,38 @@ def missing_weights(folder: Path, names: list[str]) -> InfernoError:
     return ModelNotFoundError(f"{folder}: must hold weights; {_found(names)}; {_NEEDS}")
 
 
-def shard_names(names: list[str]) -> list[str]:
+def shard_names(names: Sequence[str]) -> list[str]:
     """The names of the form model-00001-of-00004.safetensors."""
     return [name for name in names if _SHARD.fullmatch(name)]
+
+
+def meta_names(names: Sequence[str]) -> list[str]:
+    """The names of weight files in Meta's layout: consolidated.00.pth and its kin."""
+    return [name for name in names if _META.fullmatch(name)]
+
+
+def is_meta(names: Sequence[str]) -> bool:
+    """Whether a folder that holds `names` is in Meta's original layout.
+
+    Some repositories hold both (config.json with safetensors, beside params.json with consolidated.*): Hugging Face's
+    then counts, whose config says more.
+    """
+    hugging_face = SINGLE in names or INDEX in names or bool(shard_names(names))
+    if hugging_face and CONFIG in names:
+        return False
+    if meta_names(names):
+        return PARAMS in names or not hugging_face
+    return PARAMS in names and CONFIG not in names and not hugging_face
+
+
+def missing_params(folder: Path, names: list[str]) -> InfernoError:
+    """The error for a folder of Meta's weights without params.json."""
+    return ModelNotFoundError(f"{folder}: must hold {PARAMS}; {_found(names)}; {_NEEDS_META}")
+
+
+def missing_meta_weights(folder: Path, names: list[str]) -> InfernoError:
+    """The error for a folder with params.json and no consolidated.*."""
+    return _foreign(folder, names) or ModelNotFoundError(f"{folder}: must hold weights; {_found(names)}; {_NEEDS_META}")
 
 
 def _found(names: list[str]) -> str:
@@ -89,12 +123,6 @@ def _foreign(folder: Path, names: list[str]) -> InfernoError | None:
     gguf = [name for name in names if name.lower().endswith(".gguf")]
     if gguf:
         return _gguf(folder / gguf[0])
-    meta = [name for name in names if _META.fullmatch(name)]
-    if meta or ("params.json" in names and CONFIG not in names):
-        return UnsupportedError(
-            f"{folder}: must be in the Hugging Face layout; got Meta's original one ({(meta or ['params.json'])[0]}); "
-            "download the repository's safetensors files, or run transformers' convert_llama_weights_to_hf.py"
-        )
     for name in names:
         problem = _foreign_file(folder / name)
         if problem is not None:
@@ -104,6 +132,8 @@ def _foreign(folder: Path, names: list[str]) -> InfernoError | None:
 
 def _foreign_file(path: Path) -> InfernoError | None:
     suffix = path.suffix.lower()
+    if _META.fullmatch(path.name):
+        return None
     if path.name.endswith(".bin.index.json") or (suffix in _PICKLES and not _TRAINING_STATE.match(path.name)):
         return UnsupportedError(
             f"{path}: must be safetensors; got PyTorch pickle weights, which can run code when they are read; "

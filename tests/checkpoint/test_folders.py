@@ -106,16 +106,6 @@ def test_pickles(opener: Opener, tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("opener", OPENERS)
 @pytest.mark.parametrize(
-    "names",
-    [["consolidated.00.pth", "params.json"], ["consolidated.00.pth"], ["params.json"], ["consolidated.safetensors"]],
-)
-def test_metas_layout(opener: Opener, tmp_path: Path, names: list[str]) -> None:
-    touch(tmp_path, *names)
-    refuse(opener, tmp_path, rf"must be in the Hugging Face layout; got Meta's original one \({names[0]}\); download ")
-
-
-@pytest.mark.parametrize("opener", OPENERS)
-@pytest.mark.parametrize(
     ("name", "what"),
     [("tf_model.h5", "TensorFlow weights"), ("flax_model.msgpack", "Flax weights"), ("model.onnx", "an ONNX graph")],
 )

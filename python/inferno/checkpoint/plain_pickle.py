@@ -29,9 +29,7 @@ class Builder:
     build: Callable[[tuple[Any, ...]], Any]
 
 
-def load_plain(
-    raw: bytes, where: str, known: Mapping[str, Any], persistent: Callable[[object], Any]
-) -> object:
+def load_plain(raw: bytes, where: str, known: Mapping[str, Any], persistent: Callable[[object], Any]) -> object:
     """The value of a pickle. `known` maps each global name that may occur to a Builder, or to a value of its own;
     `persistent` resolves persistent ids. `where` names the file in errors.
 
@@ -46,9 +44,7 @@ def load_plain(
 class _Machine:
     """A stack machine: the opcodes of pickle's protocols 2 to 5 that describe plain data (Lib/pickletools.py)."""
 
-    def __init__(
-        self, raw: bytes, where: str, known: Mapping[str, Any], persistent: Callable[[object], Any]
-    ) -> None:
+    def __init__(self, raw: bytes, where: str, known: Mapping[str, Any], persistent: Callable[[object], Any]) -> None:
         self.raw = raw
         self.where = where
         self.known = known
@@ -124,8 +120,8 @@ class _Machine:
         full = f"{module}.{name}"
         if full not in self.known:
             raise UnsupportedError(
-                f"{self.where}: must hold tensors and no code; got a use of {show_name(full)}, which was not run; get the "
-                "model as safetensors, from a source that you trust"
+                f"{self.where}: must hold tensors and no code; got a use of {show_name(full)}, which was not run; get "
+                "the model as safetensors, from a source that you trust"
             )
         self.push(self.known[full])
 
@@ -205,7 +201,7 @@ _STEPS: dict[bytes, Callable[[_Machine], object]] = {
     b"]": lambda m: m.push([]),
     b"}": lambda m: m.push({}),
     b"(": lambda m: m.mark(),
-    b"t": lambda m: m.push(tuple(m.pop_mark())) if m.below else m.pop_mark(),
+    b"t": lambda m: m.push(tuple(m.pop_mark())),
     b"\x85": lambda m: m.tuple_of(1),
     b"\x86": lambda m: m.tuple_of(2),
     b"\x87": lambda m: m.tuple_of(3),

@@ -33,7 +33,7 @@ def open_safetensors(path: Path) -> dict[str, Tensor]:
         entries, data_bytes = parse_header(raw, str(path))
         start = 8 + len(raw)
         _check_length(path, expected=start + data_bytes, size=size)
-        mapped = _map(fd, size, path)
+        mapped = map_file(fd, size, path)
     finally:
         os.close(fd)
     return {
@@ -79,7 +79,8 @@ def _truncated(path: Path, expected: str, size: int, missing: int) -> Checkpoint
     )
 
 
-def _map(fd: int, size: int, path: Path) -> mmap.mmap:
+def map_file(fd: int, size: int, path: Path) -> mmap.mmap:
+    """The whole file, read-only. CheckpointError if the system cannot map it."""
     try:
         return mmap.mmap(fd, size, access=mmap.ACCESS_READ)
     except (OSError, ValueError, OverflowError) as problem:

@@ -34,7 +34,7 @@ def find_files(folder: Path, names: list[str]) -> WeightFiles:
     CheckpointError if it cannot be told which files make up the checkpoint.
     """
     if SINGLE in names:
-        return WeightFiles([_inside(folder, SINGLE, str(folder))])
+        return WeightFiles([inside(folder, SINGLE, str(folder))])
     if INDEX in names:
         weight_map = read_weight_map(folder / INDEX)
         return _index_shards(folder, weight_map)
@@ -74,7 +74,7 @@ def check_promises(index: Path, weight_map: Mapping[str, str], files: Mapping[st
 
 def _index_shards(folder: Path, weight_map: dict[str, str]) -> WeightFiles:
     files = sorted(set(weight_map.values()))
-    paths = [_inside(folder, file, str(folder / INDEX)) for file in files]
+    paths = [inside(folder, file, str(folder / INDEX)) for file in files]
     missing = {path: show_name(file) for file, path in zip(files, paths, strict=True) if not path.exists()}
     if not missing:
         return WeightFiles(paths, weight_map)
@@ -89,7 +89,7 @@ def _index_shards(folder: Path, weight_map: dict[str, str]) -> WeightFiles:
 def _numbered_shards(folder: Path, present: list[str]) -> WeightFiles:
     total = present[0][-17:-12]
     wanted = [f"model-{number:05d}-of-{total}.safetensors" for number in range(1, int(total) + 1)]
-    paths = [_inside(folder, name, str(folder)) for name in wanted]
+    paths = [inside(folder, name, str(folder)) for name in wanted]
     missing = sorted(set(wanted) - set(present))
     if not missing:
         return WeightFiles(paths)
@@ -100,7 +100,7 @@ def _numbered_shards(folder: Path, present: list[str]) -> WeightFiles:
     return WeightFiles(paths, None, frozenset(folder / name for name in missing), error)
 
 
-def _inside(folder: Path, name: str, where: str) -> Path:
+def inside(folder: Path, name: str, where: str) -> Path:
     """The path of a weight file, which must lie in the folder, or be a link to a blob of the same hub cache entry."""
     pure = PurePosixPath(name)
     path = folder / name

@@ -1,4 +1,4 @@
-"""A tensor in a file: what the header says of it, and a view on its bytes."""
+"""A tensor in a file, or in several: what the headers say of it, and views on its bytes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from inferno.checkpoint.dtypes import DTYPES
+from inferno.joined import Joined
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,62 @@ class Tensor:
         return _view(self._map, self.shape, dtype, self._offset)
 
     @property
+    def matrix(self) -> np.ndarray[Any, Any]:
+        """`array`, under the name that a tensor in pieces has too."""
+        return self.array
+
+    @property
+    def parts(self) -> tuple[Tensor, ...]:
+        """The pieces that it lies in: itself."""
+        return (self,)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that it lies in: one."""
+        return (self.file,)
+
+    @property
     def file_bytes(self) -> np.ndarray[Any, Any]:
         """The whole mapped file that the tensor lies in, as read-only bytes."""
         return np.frombuffer(self._map, np.uint8)
+
+
+@dataclass(frozen=True)
+class JoinedTensor:
+    """One tensor that lies in several files: blocks of its rows (axis 0) or of its columns (axis 1), in order.
+
+    `dtype` is that of every part, `shape` and `nbytes` are of the whole; parts have the names that their files give
+    them. Nothing of the data is read before someone reads `matrix`.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+    parts: tuple[Tensor, ...]
+    axis: int
+
+    @classmethod
+    def of(cls, name: str, parts: tuple[Tensor, ...], axis: int) -> JoinedTensor:
+        """The tensor of these parts, which agree in dtype and in their other dimensions."""
+        shape = list(parts[0].shape)
+        shape[axis] = sum(part.shape[axis] for part in parts)
+        return cls(name, parts[0].dtype, tuple(shape), sum(part.nbytes for part in parts), parts, axis)
+
+    @property
+    def matrix(self) -> Joined:
+        """Read-only views on the parts, each as `Tensor.array`."""
+        return Joined(tuple(part.array for part in self.parts), self.axis)
+
+    @property
+    def file(self) -> Path:
+        """The file of the first part."""
+        return self.parts[0].file
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that it lies in, in order."""
+        return tuple(part.file for part in self.parts)
 
 
 def _view(data: mmap.mmap, shape: tuple[int, ...], dtype: np.dtype[np.generic], offset: int) -> np.ndarray[Any, Any]:

@@ -36,8 +36,8 @@ class ZipEntry(NamedTuple):
 def read_directory(fd: int, file_size: int, where: str) -> dict[str, ZipEntry]:
     """The entries of the archive by name. `where` names the file in errors.
 
-    Raises CheckpointError if the archive is damaged, cut short or gives a name twice, UnsupportedError for an entry that
-    is compressed or encrypted.
+    Raises CheckpointError if the archive is damaged, cut short or gives a name twice, UnsupportedError for an entry
+    that is compressed or encrypted.
     """
     begin, size, count = _find_directory(fd, file_size, where)
     if size > MAX_DIRECTORY_BYTES:

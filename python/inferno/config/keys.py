@@ -107,7 +107,7 @@ def refuse_other_arithmetic(config: Fields) -> None:
     """UnsupportedError for a key that asks for arithmetic beyond Llama's, at a value that is not neutral."""
     for key, neutral in CHANGES_ARITHMETIC.items():
         value = config.get(key)
-        if value is not None and not any(_equal(value, n) for n in neutral) and not _all_layers_rotate(key, value):
+        if value is not None and not any(equals_json(value, n) for n in neutral) and not _all_layers_rotate(key, value):
             off = " or ".join(["absent", "null", *map(show, neutral)])
             raise UnsupportedError(
                 f"{config.where}: {key} must be {off}, for Inferno does not implement it; got {show(value)}"
@@ -122,8 +122,8 @@ def unknown_keys(config: Fields) -> tuple[str, ...]:
     return tuple(sorted(key for key in config.values if key not in KNOWN))
 
 
-def _equal(value: object, neutral: object) -> bool:
-    # True == 1 in Python, not in JSON
+def equals_json(value: object, neutral: object) -> bool:
+    """Whether two values of JSON are equal: True == 1 in Python, not there."""
     return value == neutral and isinstance(value, bool) == isinstance(neutral, bool)
 
 

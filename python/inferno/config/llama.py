@@ -13,7 +13,15 @@ from inferno.config.keys import refuse_other_arithmetic, unknown_keys
 from inferno.config.rope import RopeConfig, parse_rope
 from inferno.errors import UnsupportedError
 from inferno.files import read_json, show
-from inferno.model_folder import CONFIG, list_folder, missing_config, refuse_adapter
+from inferno.model_folder import (
+    CONFIG,
+    PARAMS,
+    is_meta,
+    list_folder,
+    missing_config,
+    missing_params,
+    refuse_adapter,
+)
 
 GENERATION_CONFIG = "generation_config.json"
 _ARCHITECTURE = "LlamaForCausalLM"
@@ -21,11 +29,11 @@ _ARCHITECTURE = "LlamaForCausalLM"
 _SILU = ("silu", "swish")
 
 # Far above every model there is, and low enough that no product of two overflows 64 bits.
-_MAX_VOCAB = 1 << 24
-_MAX_WIDTH = 1 << 22
-_MAX_LAYERS = 1 << 12
-_MAX_HEADS = 1 << 14
-_MAX_HEAD_DIM = 1 << 12
+MAX_VOCAB = 1 << 24
+MAX_WIDTH = 1 << 22
+MAX_LAYERS = 1 << 12
+MAX_HEADS = 1 << 14
+MAX_HEAD_DIM = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -63,15 +71,22 @@ class LlamaConfig:
     unknown_keys: tuple[str, ...] = ()
 
     @classmethod
-    def from_folder(cls, folder: Path | str) -> LlamaConfig:
-        """Reads config.json and, if there is one, generation_config.json.
+    def from_folder(cls, folder: Path | str, vocab_size: int | None = None) -> LlamaConfig:
+        """Reads config.json and, if there is one, generation_config.json; of a folder in Meta's layout, params.json.
 
-        Raises ModelNotFoundError if the folder or its config.json is missing, ConfigError for a value that makes no
+        `vocab_size` is for Meta's: the rows of the embedding, which stand in for a vocab_size of -1. Raises
+        ModelNotFoundError if the folder or its config is missing, ConfigError for a value that makes no
         sense, UnsupportedError for a model that Inferno cannot run.
         """
         folder = Path(folder)
         names = list_folder(folder)
         refuse_adapter(folder, names)
+        if is_meta(names):
+            from inferno.config.params import config_from_params
+
+            if PARAMS not in names:
+                raise missing_params(folder, names)
+            return config_from_params(read_json(folder / PARAMS), str(folder / PARAMS), vocab_size=vocab_size)
         if CONFIG not in names:
             raise missing_config(folder, names)
         config = read_json(folder / CONFIG)
@@ -90,17 +105,17 @@ class LlamaConfig:
         fields = Fields(config, where)
         architectures = _refuse_other_models(fields)
         refuse_other_arithmetic(fields)
-        heads = fields.integer("num_attention_heads", high=_MAX_HEADS)
+        heads = fields.integer("num_attention_heads", high=MAX_HEADS)
         head_dim = _head_dim(fields, heads)
-        vocab_size = fields.integer("vocab_size", high=_MAX_VOCAB)
+        vocab_size = fields.integer("vocab_size", high=MAX_VOCAB)
         max_position_embeddings = fields.integer("max_position_embeddings", 2048)
         defaults, generation_fields = parse_generation(generation or {}, generation_where)
         bos = fields.token_ids("bos_token_id") or generation_fields.token_ids("bos_token_id")
         return cls(
             vocab_size=vocab_size,
-            hidden_size=fields.integer("hidden_size", high=_MAX_WIDTH),
-            intermediate_size=fields.integer("intermediate_size", high=_MAX_WIDTH),
-            num_hidden_layers=fields.integer("num_hidden_layers", high=_MAX_LAYERS),
+            hidden_size=fields.integer("hidden_size", high=MAX_WIDTH),
+            intermediate_size=fields.integer("intermediate_size", high=MAX_WIDTH),
+            num_hidden_layers=fields.integer("num_hidden_layers", high=MAX_LAYERS),
             num_attention_heads=heads,
             num_key_value_heads=_key_value_heads(fields, heads),
             head_dim=head_dim,
@@ -151,17 +166,17 @@ def _quantization(fields: Fields) -> Mapping[str, Any] | None:
 
 
 def _key_value_heads(fields: Fields, heads: int) -> int:
-    kv_heads = fields.integer("num_key_value_heads", heads, high=_MAX_HEADS)
+    kv_heads = fields.integer("num_key_value_heads", heads, high=MAX_HEADS)
     if heads % kv_heads != 0:
         raise fields.bad("num_key_value_heads", f"a divisor of num_attention_heads ({heads})", kv_heads)
     return kv_heads
 
 
 def _head_dim(fields: Fields, heads: int) -> int:
-    hidden_size = fields.integer("hidden_size", high=_MAX_WIDTH)
+    hidden_size = fields.integer("hidden_size", high=MAX_WIDTH)
     if fields.get("head_dim") is None and hidden_size % heads != 0:
         raise fields.bad("hidden_size", f"a multiple of num_attention_heads ({heads}), or head_dim given", hidden_size)
-    head_dim = fields.integer("head_dim", hidden_size // heads, low=0, high=_MAX_HEAD_DIM)
+    head_dim = fields.integer("head_dim", hidden_size // heads, low=0, high=MAX_HEAD_DIM)
     if head_dim < 2 or head_dim % 2 != 0:
         raise fields.bad("head_dim", "even and at least 2, for RoPE rotates pairs", head_dim)
     return head_dim

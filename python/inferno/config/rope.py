@@ -18,7 +18,7 @@ from inferno.files import show
 DEFAULT_THETA = 10_000.0
 # A config of Llama 3's vocabulary without a theta has lost it (they use 500000): 10000 would run, and talk nonsense.
 LLAMA3_VOCAB_SIZE = 128_256
-_MAX_FLOAT32 = 3.4e38
+MAX_THETA = 3.4e38
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _rope_type(rope: Fields) -> str:
 def _theta(config: Fields, rope: Fields, vocab_size: int) -> float:
     source = rope if rope.get("rope_theta") is not None else config
     if source.get("rope_theta") is not None:
-        return source.number("rope_theta", low=1.0, high=_MAX_FLOAT32)
+        return source.number("rope_theta", low=1.0, high=MAX_THETA)
     if (config.get("rope_parameters") or {}).get("rope_theta") is not None:
         raise ConfigError(
             f"{config.where}: rope_theta is given only in rope_parameters, which rope_scaling replaces; "
