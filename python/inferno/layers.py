@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from inferno.backend import Array, Backend
+from inferno.joined import Matrix
 
 
 @dataclass(frozen=True)
 class Linear:
     """y = x @ weight.T + bias, weights in floating point as stored; weight: (n, k), bias: (n,)."""
 
-    weight: Array
+    weight: Matrix
     bias: Array | None = None
 
     @property

@@ -12,9 +12,18 @@ from inferno._core import MAX_HEAD_DIM
 from inferno.analysis.binding import bind
 from inferno.analysis.report import Report, TensorInfo
 from inferno.analysis.roles import role_of
-from inferno.checkpoint import Checkpoint, HeadChoice, Tensor, TensorMatch, TensorSpec, match_tensors, refuse_mismatch
+from inferno.checkpoint import (
+    AnyTensor,
+    Checkpoint,
+    HeadChoice,
+    TensorMatch,
+    TensorSpec,
+    match_tensors,
+    refuse_mismatch,
+)
+from inferno.checkpoint.meta import refuse_cut_lanes
 from inferno.checkpoint.survey import Survey, survey_weights
-from inferno.checkpoint.tied import resolve_head
+from inferno.checkpoint.tied import EMBEDDING, resolve_head
 from inferno.config import LlamaConfig
 from inferno.errors import InfernoError, UnsupportedError
 from inferno.files import show
@@ -49,8 +58,8 @@ def analyze_folder(folder: Path | str, name: str | None = None) -> Report:
     names = found.attempt(lambda: list_folder(folder))
     if names is None:
         return Report(folder, name, findings=tuple(found.all))
-    config = found.attempt(lambda: LlamaConfig.from_folder(folder))
     survey = survey_weights(folder, names)
+    config = found.attempt(lambda: LlamaConfig.from_folder(folder, _vocabulary(survey)))
     scheme = recognize(survey.tensors, None if config is None else config.quantization_config)
     if config is not None and config.quantization_config is not None:
         found.add_error(_unsupported_scheme(folder, config.quantization_config, scheme))
@@ -62,9 +71,9 @@ def analyze_folder(folder: Path | str, name: str | None = None) -> Report:
     return Report(
         path=folder,
         name=name,
-        layout="huggingface" if survey.files or config is not None else None,
+        layout=None if survey.layout is None else survey.layout.name,
         files=survey.files,
-        tensors=tuple(_info(folder, tensor) for tensor in survey.tensors.values()),
+        tensors=tuple(_info(folder, survey, tensor) for tensor in survey.tensors.values()),
         config=config,
         scheme=scheme,
         match=judgement.match,
@@ -116,6 +125,7 @@ def _judge(folder: Path, config: LlamaConfig, survey: Survey, found: _Findings) 
         # Every tier has every operation, so that what the plainest refuses, all refuse.
         for error in bind(survey.tensors, uses(config, head), "f16", "scalar")[1]:
             found.add_error(error)
+    found.attempt(lambda: refuse_cut_lanes(survey.tensors))
     if config.head_dim > MAX_HEAD_DIM:
         found.add_error(
             UnsupportedError(f"{folder / CONFIG}: head_dim must be at most {MAX_HEAD_DIM}; got {config.head_dim}")
@@ -135,13 +145,19 @@ def _unsupported_scheme(folder: Path, config: Mapping[str, Any], scheme: Scheme)
     )
 
 
-def _info(folder: Path, tensor: Tensor) -> TensorInfo:
+def _vocabulary(survey: Survey) -> int | None:
+    """The rows of the embedding; None if there is none."""
+    table = survey.tensors.get(EMBEDDING)
+    return table.shape[0] if table is not None and len(table.shape) == 2 else None
+
+
+def _info(folder: Path, survey: Survey, tensor: AnyTensor) -> TensorInfo:
     return TensorInfo(
         name=tensor.name,
-        stored_as=tensor.name,
+        stored_as=survey.stored_names.get(tensor.name, tensor.name),
         dtype=tensor.dtype,
         shape=tensor.shape,
         nbytes=tensor.nbytes,
-        files=(tensor.file.relative_to(folder).as_posix(),),
+        files=tuple(dict.fromkeys(file.relative_to(folder).as_posix() for file in tensor.files)),
         role=role_of(tensor.name),
     )

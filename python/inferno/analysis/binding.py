@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from inferno.capability import KERNELS, NO_WEIGHT, Kernel, Refusal, choose, variants
-from inferno.checkpoint import Tensor
+from inferno.checkpoint import AnyTensor
 from inferno.checkpoint.expected import patterns
 from inferno.errors import InfernoError, UnsupportedError
 from inferno.files import show_some
@@ -29,12 +29,12 @@ class Binding:
 
 
 def bind(
-    tensors: Mapping[str, Tensor], uses: Iterable[Use], kv_cache_type: str, tier: str
+    tensors: Mapping[str, AnyTensor], uses: Iterable[Use], kv_cache_type: str, tier: str
 ) -> tuple[list[Binding], list[InfernoError]]:
     """A binding for each use that can run; an error for each stored type and reason why others can't."""
     available = variants()
     bindings: list[Binding] = []
-    refused: dict[tuple[str, str, str], list[Tensor]] = {}
+    refused: dict[tuple[str, str, str], list[AnyTensor]] = {}
     for use in uses:
         tensor = tensors[use.tensor] if use.tensor else None
         weight_type = tensor.dtype if tensor else kv_cache_type.upper() if use.in_cache else NO_WEIGHT
@@ -53,7 +53,7 @@ def _runnable(operation: str) -> str:
     return ", ".join(stored for op, stored in KERNELS if op == operation)
 
 
-def _refusal(dtype: str, runnable: str, reason: str, found: list[Tensor]) -> UnsupportedError:
+def _refusal(dtype: str, runnable: str, reason: str, found: list[AnyTensor]) -> UnsupportedError:
     names = show_some(patterns(dict.fromkeys(tensor.name for tensor in found)))
     return UnsupportedError(
         f"{found[0].file}: dtype of {names} must be one of {runnable}; got {dtype}: {reason}; save the model in one of "

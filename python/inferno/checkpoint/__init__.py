@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from inferno.checkpoint.checkpoint import Checkpoint
 from inferno.checkpoint.expected import TensorMatch, TensorSpec, match_tensors, refuse_mismatch
-from inferno.checkpoint.tensor import Tensor
+from inferno.checkpoint.tensor import AnyTensor, JoinedTensor, Tensor
 from inferno.checkpoint.tied import HeadChoice, resolve_head
 
 __all__ = [
+    "AnyTensor",
     "Checkpoint",
     "HeadChoice",
+    "JoinedTensor",
     "Tensor",
     "TensorMatch",
     "TensorSpec",

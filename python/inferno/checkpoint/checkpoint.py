@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from inferno.checkpoint.survey import Survey, survey_weights
-from inferno.checkpoint.tensor import Tensor
+from inferno.checkpoint.tensor import AnyTensor
 from inferno.model_folder import list_folder
 
 
-class Checkpoint(Mapping[str, Tensor]):
+class Checkpoint(Mapping[str, AnyTensor]):
     """The tensors of a model folder by name, in the order of files and of data within them.
 
-    `folder` is the model folder, `files` its weight files, `nbytes` the bytes of all tensors together.
+    `folder` is the model folder, `files` its weight files, `nbytes` the bytes of all tensors together, `replicas` all
+    copies of tensors that several files hold whole.
     """
 
     def __init__(self, folder: Path, survey: Survey) -> None:
@@ -26,6 +27,7 @@ class Checkpoint(Mapping[str, Tensor]):
         self.folder = folder
         self.files = tuple(file.path for file in survey.files)
         self.nbytes = sum(tensor.nbytes for tensor in survey.tensors.values())
+        self.replicas = survey.replicas
         self._tensors = survey.tensors
 
     @classmethod
@@ -41,13 +43,13 @@ class Checkpoint(Mapping[str, Tensor]):
 
     def maps(self) -> list[np.ndarray[Any, Any]]:
         """The mapped files whole, as read-only bytes: (size,) uint8 each."""
-        return list({tensor.file: tensor.file_bytes for tensor in self.values()}.values())
+        return list({part.file: part.file_bytes for tensor in self.values() for part in tensor.parts}.values())
 
     def names(self) -> tuple[str, ...]:
         """All tensor names."""
         return tuple(self._tensors)
 
-    def __getitem__(self, name: str) -> Tensor:
+    def __getitem__(self, name: str) -> AnyTensor:
         return self._tensors[name]
 
     def __contains__(self, name: object) -> bool:

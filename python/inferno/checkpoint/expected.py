@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from inferno.checkpoint.tensor import Tensor
+from inferno.checkpoint.tensor import AnyTensor
 from inferno.errors import CheckpointError
 from inferno.files import show_name, show_some
 
@@ -47,7 +47,7 @@ class TensorMatch:
         return not (self.missing or self.unexpected or self.misshapen)
 
 
-def match_tensors(tensors: Mapping[str, Tensor], specs: Mapping[str, TensorSpec]) -> TensorMatch:
+def match_tensors(tensors: Mapping[str, AnyTensor], specs: Mapping[str, TensorSpec]) -> TensorMatch:
     """Compares names and shapes; no weight is read. `*.rotary_emb.inv_freq` is ignored."""
     missing = [name for name, spec in specs.items() if not spec.optional and name not in tensors]
     others = [name for name in tensors if name not in specs]
@@ -63,7 +63,7 @@ def match_tensors(tensors: Mapping[str, Tensor], specs: Mapping[str, TensorSpec]
 
 
 def refuse_mismatch(
-    match: TensorMatch, tensors: Mapping[str, Tensor], specs: Mapping[str, TensorSpec], folder: Path
+    match: TensorMatch, tensors: Mapping[str, AnyTensor], specs: Mapping[str, TensorSpec], folder: Path
 ) -> None:
     """Raises one CheckpointError that tells of every missing, unexpected and misshapen tensor.
 
@@ -106,7 +106,7 @@ def _tell_unexpected(unexpected: Sequence[str]) -> list[str]:
 
 
 def _tell_misshapen(
-    misshapen: Sequence[str], tensors: Mapping[str, Tensor], specs: Mapping[str, TensorSpec]
+    misshapen: Sequence[str], tensors: Mapping[str, AnyTensor], specs: Mapping[str, TensorSpec]
 ) -> list[str]:
     if not misshapen:
         return []

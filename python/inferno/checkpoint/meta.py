@@ -12,7 +12,7 @@ import numpy as np
 from inferno.checkpoint.layouts import COLUMNS, META, ROWS, Rule
 from inferno.checkpoint.safetensors_file import open_safetensors
 from inferno.checkpoint.shards import WeightFiles, inside
-from inferno.checkpoint.tensor import JoinedTensor, Tensor
+from inferno.checkpoint.tensor import AnyTensor, JoinedTensor, Tensor
 from inferno.checkpoint.torch_zip import open_torch_zip
 from inferno.errors import CheckpointError, InfernoError, UnsupportedError
 from inferno.files import read_json, show_name, show_some
@@ -34,7 +34,7 @@ class MetaWeights:
     wrong, in the order of loading; the tensors concerned are then those of the first shard.
     """
 
-    tensors: dict[str, Tensor | JoinedTensor] = field(default_factory=dict)
+    tensors: dict[str, AnyTensor] = field(default_factory=dict)
     stored_names: dict[str, str] = field(default_factory=dict)
     replicas: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
@@ -137,7 +137,7 @@ def unequal_replicas(replicas: Mapping[str, Sequence[Tensor]]) -> tuple[str, ...
     )
 
 
-def refuse_cut_lanes(tensors: Mapping[str, Tensor | JoinedTensor]) -> None:
+def refuse_cut_lanes(tensors: Mapping[str, AnyTensor]) -> None:
     """UnsupportedError for a tensor in blocks of columns of which one ends inside a group of eight columns."""
     for name, tensor in tensors.items():
         if isinstance(tensor, Tensor) or tensor.axis != COLUMNS:
@@ -166,7 +166,7 @@ def _numbered(folder: Path, numbers: list[int], form: str) -> WeightFiles:
     return WeightFiles(paths, None, frozenset(missing), error)
 
 
-def _join(name: str, rule: Rule, parts: tuple[Tensor, ...], dim: int | None) -> Tensor | JoinedTensor:
+def _join(name: str, rule: Rule, parts: tuple[Tensor, ...], dim: int | None) -> AnyTensor:
     first = parts[0]
     for part in parts[1:]:
         if part.dtype != first.dtype:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from inferno.checkpoint.safetensors_file import open_safetensors
+from inferno.checkpoint.layouts import META, Layout, layout_of
+from inferno.checkpoint.meta import find_meta_files, join_shards, open_weight_file
 from inferno.checkpoint.shards import WeightFiles, check_promises, find_files
-from inferno.checkpoint.tensor import Tensor
+from inferno.checkpoint.tensor import AnyTensor, Tensor
 from inferno.errors import CheckpointError, InfernoError
-from inferno.files import show_name
-from inferno.model_folder import INDEX, refuse_adapter
+from inferno.files import read_json, show_name
+from inferno.model_folder import INDEX, PARAMS, refuse_adapter
 
 
 @dataclass(frozen=True)
@@ -30,43 +31,69 @@ class WeightFile:
 
 @dataclass(frozen=True)
 class Survey:
-    """All weight files of a folder, the tensors of those that could be read, and the errors in the order of loading."""
+    """All weight files of a folder, the tensors of those that could be read, and the errors in the order of loading.
 
-    files: tuple[WeightFile, ...]
-    tensors: dict[str, Tensor]
-    errors: tuple[InfernoError, ...]
+    `tensors` have the names that models know; `stored_names` gives the file's name where it is another. `replicas`: all
+    copies of tensors that several files hold whole. `ignored`: stored constants that follow from the config.
+    """
+
+    layout: Layout | None
+    files: tuple[WeightFile, ...] = ()
+    tensors: Mapping[str, AnyTensor] = field(default_factory=dict)
+    errors: tuple[InfernoError, ...] = ()
+    stored_names: Mapping[str, str] = field(default_factory=dict)
+    replicas: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
 
 
 def survey_weights(folder: Path, names: list[str]) -> Survey:
     """Maps the weight files of a folder that holds `names` and reads their headers; no weight is read."""
+    layout = layout_of(names)
     try:
         refuse_adapter(folder, names)
-        found = find_files(folder, names)
+        found = find_meta_files(folder, names) if layout is META else find_files(folder, names)
     except InfernoError as error:
-        return Survey((), {}, (error,))
+        return Survey(layout, errors=(error,))
+    tensors_of, files = _open_all(folder, found)
+    errors = [error for error in (found.error, *(file.error for file in files)) if error is not None]
+    if layout is META:
+        weights = join_shards(folder, tensors_of, None if errors else _dim(folder, names))
+        errors = errors or list(weights.errors)
+        return Survey(
+            META, files, weights.tensors, tuple(errors), weights.stored_names, weights.replicas, weights.ignored
+        )
+    if not errors:
+        errors += _broken_promises(folder, found, tensors_of)
+    joined, twice = _join(folder, tensors_of)
+    return Survey(layout, files, joined, (*errors, *twice))
+
+
+def _open_all(folder: Path, found: WeightFiles) -> tuple[dict[str, dict[str, Tensor]], tuple[WeightFile, ...]]:
+    """The tensors of each file that could be read, by its name in the folder; and all files."""
     tensors_of: dict[str, dict[str, Tensor]] = {}
     files = []
     for path in found.paths:
         name = path.relative_to(folder).as_posix()
-        tensors, file = _open(name, path, missing=path in found.missing)
-        files.append(file)
-        if file.error is None and path not in found.missing:
+        try:
+            tensors = None if path in found.missing else open_weight_file(path)
+        except InfernoError as error:
+            files.append(WeightFile(name, path, _size(path), error=error))
+            continue
+        files.append(WeightFile(name, path, None if tensors is None else _size(path), len(tensors or ())))
+        if tensors is not None:
             tensors_of[name] = tensors
-    errors = [error for error in (found.error, *(file.error for file in files)) if error is not None]
-    if not errors:
-        errors += _broken_promises(folder, found, tensors_of)
-    joined, twice = _join(folder, tensors_of)
-    return Survey(tuple(files), joined, (*errors, *twice))
+    return tensors_of, tuple(files)
 
 
-def _open(name: str, path: Path, missing: bool) -> tuple[dict[str, Tensor], WeightFile]:
-    if missing:
-        return {}, WeightFile(name, path, None)
+def _dim(folder: Path, names: list[str]) -> int | None:
+    """params.json's width of the model; None if it does not tell, which the config's reader will complain of."""
+    if PARAMS not in names:
+        return None
     try:
-        tensors = open_safetensors(path)
-    except InfernoError as error:
-        return {}, WeightFile(name, path, _size(path), error=error)
-    return tensors, WeightFile(name, path, _size(path), len(tensors))
+        dim = read_json(folder / PARAMS).get("dim")
+    except InfernoError:
+        return None
+    return dim if type(dim) is int else None
 
 
 def _size(path: Path) -> int | None:

@@ -56,6 +56,11 @@ class Tensor:
         return (self.file,)
 
     @property
+    def offset(self) -> int:
+        """Where its first byte lies in the file, in bytes."""
+        return self._offset
+
+    @property
     def file_bytes(self) -> np.ndarray[Any, Any]:
         """The whole mapped file that the tensor lies in, as read-only bytes."""
         return np.frombuffer(self._map, np.uint8)
@@ -97,6 +102,10 @@ class JoinedTensor:
     def files(self) -> tuple[Path, ...]:
         """The files that it lies in, in order."""
         return tuple(part.file for part in self.parts)
+
+
+# A tensor as models know it: in one place, or in several.
+AnyTensor = Tensor | JoinedTensor
 
 
 def _view(data: mmap.mmap, shape: tuple[int, ...], dtype: np.dtype[np.generic], offset: int) -> np.ndarray[Any, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from inferno.checkpoint.tensor import Tensor
+from inferno.checkpoint.tensor import AnyTensor
 from inferno.errors import CheckpointError
 
 EMBEDDING = "model.embed_tokens.weight"
@@ -27,7 +27,7 @@ class HeadChoice:
         return self.embedding == self.head
 
 
-def resolve_head(tensors: Mapping[str, Tensor], tie_word_embeddings: bool, folder: Path) -> HeadChoice:
+def resolve_head(tensors: Mapping[str, AnyTensor], tie_word_embeddings: bool, folder: Path) -> HeadChoice:
     """Chooses embedding and head. What is stored is used: a head in the files counts, also where the config ties it.
 
     Tied, and one stored: it serves as both. Untied: both must be there, else CheckpointError.

@@ -8,22 +8,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from inferno.checkpoint import Checkpoint, Tensor
+from inferno.checkpoint import AnyTensor, Checkpoint
 from inferno.checkpoint.tied import EMBEDDING, HEAD
 
 
-def tensors_per_step(ckpt: Checkpoint) -> list[Tensor]:
+def tensors_per_step(ckpt: Checkpoint) -> list[AnyTensor]:
     """The tensors that one token's step reads whole. Of an embedding that is not the head as well it reads a row."""
     both = EMBEDDING in ckpt and HEAD in ckpt
     return [tensor for name, tensor in ckpt.items() if not (both and name == EMBEDDING)]
 
 
-def memory_runs(tensors: Iterable[Tensor]) -> list[npt.NDArray[np.uint8]]:
+def memory_runs(tensors: Iterable[AnyTensor]) -> list[npt.NDArray[np.uint8]]:
     """The tensors' bytes where they are mapped, neighbours joined: few long arrays, which threads can share evenly."""
     by_file: dict[Any, list[npt.NDArray[Any]]] = {}
-    for tensor in tensors:
-        if tensor.nbytes:
-            by_file.setdefault(tensor.file, []).append(tensor.array)
+    for part in (part for tensor in tensors for part in tensor.parts):
+        if part.nbytes:
+            by_file.setdefault(part.file, []).append(part.array)
     runs = []
     for arrays in by_file.values():
         arrays.sort(key=_address)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from inferno.backend import Array, Backend
-from inferno.checkpoint import Checkpoint, HeadChoice, TensorSpec
+from inferno.checkpoint import Checkpoint, HeadChoice, Tensor, TensorSpec
 from inferno.checkpoint.tied import EMBEDDING, HEAD
 from inferno.config import LlamaConfig
 from inferno.kv_cache import KvCache
@@ -107,10 +107,10 @@ class Llama:
         self.config = config
         self.rope = rope
         self.interleaved_rope = interleaved_rope
-        self.embed_tokens = ckpt[head.embedding].array
+        self.embed_tokens = ckpt[head.embedding].matrix
         self.layers = [_bind_layer(ckpt, f"model.layers.{i}.", *pages) for i, pages in enumerate(cache.layers)]
-        self.norm = ckpt["model.norm.weight"].array
-        self.lm_head = Linear(ckpt[head.head].array)
+        self.norm = _vector(ckpt, "model.norm.weight")
+        self.lm_head = Linear(ckpt[head.head].matrix)
 
     def record(self, b: Backend) -> None:
         c = self.config
@@ -156,18 +156,25 @@ class Llama:
         layer.down_proj.record(b, "h", "gate", residual="h")
 
 
+def _vector(ckpt: Checkpoint, name: str) -> Array:
+    """A weight that no layout cuts."""
+    tensor = ckpt[name]
+    assert isinstance(tensor, Tensor)
+    return tensor.array
+
+
 def _bind_layer(ckpt: Checkpoint, prefix: str, keys: Array, values: Array) -> DecoderLayer:
     def linear(name: str) -> Linear:
         bias = f"{prefix}{name}.bias"
-        return Linear(ckpt[f"{prefix}{name}.weight"].array, ckpt[bias].array if bias in ckpt else None)
+        return Linear(ckpt[f"{prefix}{name}.weight"].matrix, _vector(ckpt, bias) if bias in ckpt else None)
 
     return DecoderLayer(
-        input_layernorm=ckpt[f"{prefix}input_layernorm.weight"].array,
+        input_layernorm=_vector(ckpt, f"{prefix}input_layernorm.weight"),
         q_proj=linear("self_attn.q_proj"),
         k_proj=linear("self_attn.k_proj"),
         v_proj=linear("self_attn.v_proj"),
         o_proj=linear("self_attn.o_proj"),
-        post_attention_layernorm=ckpt[f"{prefix}post_attention_layernorm.weight"].array,
+        post_attention_layernorm=_vector(ckpt, f"{prefix}post_attention_layernorm.weight"),
         gate_proj=linear("mlp.gate_proj"),
         up_proj=linear("mlp.up_proj"),
         down_proj=linear("mlp.down_proj"),

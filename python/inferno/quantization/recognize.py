@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inferno.checkpoint.expected import patterns
-from inferno.checkpoint.tensor import Tensor
+from inferno.checkpoint.tensor import AnyTensor
 from inferno.files import show, show_some
 
 FLOAT = "float"
@@ -93,7 +93,7 @@ def side_suffix(name: str) -> str | None:
     return None
 
 
-def recognize(tensors: Mapping[str, Tensor], quantization_config: Mapping[str, Any] | None) -> Scheme:
+def recognize(tensors: Mapping[str, AnyTensor], quantization_config: Mapping[str, Any] | None) -> Scheme:
     """The scheme that tensors and config agree upon; no weight is read."""
     found = {module: parts for module, parts in _modules(tensors).items() if _is_quantized(parts)}
     method = None if quantization_config is None else quantization_config.get("quant_method")
@@ -116,7 +116,7 @@ def recognize(tensors: Mapping[str, Tensor], quantization_config: Mapping[str, A
     return Scheme(name, tuple(evidence), _conflict(name, by_scheme, quantization_config, method), dtypes)
 
 
-def _modules(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, str]]:
+def _modules(tensors: Mapping[str, AnyTensor]) -> dict[str, dict[str, str]]:
     """Layers by name: what stands after the name, and its type."""
     modules: dict[str, dict[str, str]] = {}
     for name, tensor in tensors.items():
