@@ -27,16 +27,11 @@ def refused(folder: Path) -> str:
 
 
 def test_missing_file(tmp_path):
-    assert "must exist; got a folder without it" in refused(tmp_path)
+    assert "must exist; got a folder without it or tokenizer.model" in refused(tmp_path)
 
 
 def test_missing_folder(tmp_path):
     assert f"got no folder {tmp_path / 'none'}" in refused(tmp_path / "none")
-
-
-def test_sentencepiece_model_only(tmp_path):
-    (tmp_path / "tokenizer.model").write_bytes(b"\n")
-    assert "tokenizer.model (SentencePiece) only. Make a tokenizer.json once" in refused(tmp_path)
 
 
 def test_link_to_nowhere(tmp_path):

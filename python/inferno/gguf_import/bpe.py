@@ -8,7 +8,7 @@ from typing import Any
 from inferno.errors import TextError, UnsupportedError
 from inferno.gguf_import.metadata import Metadata
 from inferno.gguf_import.reader import GgufFile
-from inferno.gguf_import.vocabulary import Vocabulary, added_tokens, post_processor
+from inferno.text.vocabulary import Vocabulary, added_tokens, post_processor
 
 # Llama 3's split, and its kin that differ in how many digits go together.
 _WORDS = (

@@ -10,7 +10,8 @@ from inferno.gguf_import.bpe import bpe_tokenizer_json, find_pre_tokenizer
 from inferno.gguf_import.metadata import Metadata
 from inferno.gguf_import.reader import GgufFile
 from inferno.gguf_import.sentencepiece import sentencepiece_tokenizer_json
-from inferno.gguf_import.vocabulary import Vocabulary, read_vocabulary
+from inferno.gguf_import.vocabulary import read_vocabulary
+from inferno.text.vocabulary import Vocabulary
 
 _TEMPLATE = "tokenizer.chat_template"
 
@@ -54,15 +55,13 @@ def _check_loads(gguf: GgufFile, tokenizer: dict[str, Any]) -> None:
 
 
 def _tokenizer_config(gguf: GgufFile, vocabulary: Vocabulary) -> dict[str, Any]:
-    roles = {"bos_token": vocabulary.bos, "eos_token": vocabulary.eos, "unk_token": vocabulary.unk}
-    roles["pad_token"] = vocabulary.pad
     config: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": False,
         "model_max_length": Metadata(gguf).integer("llama.context_length"),
         "add_bos_token": vocabulary.add_bos,
         "add_eos_token": vocabulary.add_eos,
-        **{role: vocabulary.tokens[index] for role, index in roles.items() if index is not None},
+        **vocabulary.roles(),
     }
     template = _chat_template(gguf)
     return config if template is None else {**config, "chat_template": template}

@@ -65,12 +65,10 @@ def _missing(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f"{path}: must exist; got no folder {folder}"
-    if (folder / "tokenizer.model").exists():
-        return (
-            f"{path}: must exist; got a folder with tokenizer.model (SentencePiece) only. "
-            "Make a tokenizer.json once, with transformers: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
-        )
-    return f"{path}: must exist; got a folder without it. Download the model's tokenizer.json next to its weights"
+    return (
+        f"{path}: must exist; got a folder without it or tokenizer.model. "
+        "Download the model's tokenizer.json next to its weights"
+    )
 
 
 @contextmanager

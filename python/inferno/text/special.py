@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,11 @@ class SpecialTokens:
             add_bos=_switch(config_path, "add_bos_token", sources[0][1]),
             add_eos=_switch(config_path, "add_eos_token", sources[0][1]),
         )
+
+    def with_defaults(self, roles: Mapping[str, str], *, add_bos: bool) -> SpecialTokens:
+        """With `roles` and `add_bos` where the files say nothing."""
+        own = self.add_bos
+        return replace(self, roles={**roles, **self.roles}, add_bos=add_bos if own is None else own)
 
     def template_variables(self) -> dict[str, Any]:
         """What a chat template sees: bos_token, eos_token, ... and additional_special_tokens."""

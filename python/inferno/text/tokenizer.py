@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 
 
 class Tokenizer:
-    """tokenizer.json with the special tokens and the chat template that lie beside it. Safe to share between threads.
+    """tokenizer.json (or tokenizer.model) with the special tokens and the chat template that lie beside it.
 
+    Safe to share between threads.
+
+    source           the file that it was read from
     vocab_size       tokens, added ones included
     special_tokens   SpecialTokens: the texts by role
     chat_template    ChatTemplate, or None if the folder has none
@@ -34,6 +38,7 @@ class Tokenizer:
         source: Path,
         special_tokens: SpecialTokens | None = None,
         chat_template: ChatTemplate | None = None,
+        stop_tokens: Sequence[str] = (),
     ) -> None:
         self.source = source
         self.special_tokens = special_tokens or SpecialTokens()
@@ -42,20 +47,35 @@ class Tokenizer:
         self.vocab_size: int = library.get_vocab_size(with_added_tokens=True)
         self._library = library
         self._encoder = Encoder(library, source)
+        self._stop_tokens = tuple(stop_tokens)
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> Tokenizer:
-        """Reads tokenizer.json and, where present, tokenizer_config.json, special_tokens_map.json and chat templates.
+        """Reads the tokenizer and, where present, tokenizer_config.json, special_tokens_map.json and chat templates.
+
+        The tokenizer is tokenizer.json; in a folder without it tokenizer.model, a SentencePiece model (Llama 2) or
+        tiktoken's ranks (Llama 3). Where the other files are silent, tokenizer.model says what is BOS, EOS, unknown and
+        padding, and a text begins with BOS.
 
         Raises TextError that names the file: missing, a Git-LFS pointer, truncated, not JSON, not a tokenizer.
+        UnsupportedError: a tokenizer.model that cannot be read exactly.
         """
         folder = Path(folder)
-        path = folder / "tokenizer.json"
-        library = load_library_tokenizer(path)
+        path, model = folder / "tokenizer.json", folder / "tokenizer.model"
         config = read_optional_json(folder / "tokenizer_config.json")
         special_tokens = SpecialTokens.from_folder(folder, config)
+        stop_tokens: Sequence[str] = ()
+        if os.path.lexists(path) or not os.path.lexists(model):
+            library = load_library_tokenizer(path)
+        else:
+            from inferno.text.model_file import load_model_file
+
+            path = model
+            found = load_model_file(model)
+            library, stop_tokens = found.library, found.stop_tokens
+            special_tokens = special_tokens.with_defaults(found.roles, add_bos=True)
         template = ChatTemplate.from_folder(folder, special_tokens.template_variables(), config)
-        return cls(library, path, special_tokens, template)
+        return cls(library, path, special_tokens, template, stop_tokens)
 
     def encode(self, text: str, add_special_tokens: bool = True, parse_special: bool = False) -> list[int]:
         """Ids of a raw prompt.
@@ -150,6 +170,15 @@ class Tokenizer:
     def eos_token_id(self) -> int | None:
         """Like bos_token_id. A model may have more end tokens than this one: LlamaConfig.eos_token_ids has all."""
         return self._role_id("eos_token")
+
+    @cached_property
+    def stop_token_ids(self) -> frozenset[int]:
+        """Ids that end generation, as far as the tokenizer knows: EOS, and what tokenizer.model means to end a turn.
+
+        Empty if it names no EOS. A config may name more: LlamaConfig.eos_token_ids.
+        """
+        known = (self.token_to_id(text) for text in self._stop_tokens)
+        return frozenset(token_id for token_id in (self.eos_token_id, *known) if token_id is not None)
 
     @cached_property
     def unk_token_id(self) -> int | None:
