@@ -1,5 +1,7 @@
 """The command line: verbs, a file each, and what becomes of their errors.
 
+A verb's `run` may return an exit code; None is 0.
+
 Nothing here imports more than the standard library before a verb runs: a start should cost what its verb needs.
 Exit codes: 0 done, 1 failed, 2 wrongly called, 130 Ctrl-C, 141 the reader of standard output went away.
 """
@@ -11,12 +13,12 @@ import signal
 from collections.abc import Sequence
 
 from inferno import __version__
-from inferno.cli import generate, import_
+from inferno.cli import generate, import_, inspect
 from inferno.cli.flags import Flags, Parser
 from inferno.cli.terminal import abandon, flush, open_stderr, say
 from inferno.errors import InfernoError, UsageError
 
-_VERBS = (generate, import_)
+_VERBS = (generate, inspect, import_)
 _INTERRUPTED = 128 + signal.SIGINT
 _READER_GONE = 128 + 13  # SIGPIPE, which not every system has
 
@@ -27,9 +29,9 @@ def run(arguments: Sequence[str]) -> int:
     open_stderr()
     try:
         parsed = _parse(arguments)
-        parsed.run(parsed)
+        code = parsed.run(parsed)
         flush()
-        return 0
+        return int(code or 0)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one should not disturb the way out
         return _INTERRUPTED

@@ -6,7 +6,8 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from inferno.cli.flags import Flags, day, integer, number, token_count
+from inferno.cli.common import add_machine, add_model, chosen_model
+from inferno.cli.flags import Flags, day, integer, number
 from inferno.cli.prompt import read_prompt
 from inferno.cli.terminal import say, use_utf8, write
 from inferno.errors import UsageError
@@ -39,13 +40,12 @@ _LONG_PREFILL = 2e10
 def add_flags(flags: Flags) -> None:
     flags.parser.add_argument("prompt_argument", nargs="?", metavar="PROMPT", help='"-" or a pipe: read from stdin')
     flags.add("-p", "--prompt", metavar="PROMPT", help="the same as a flag")
-    flags.add("-m", "--model", help="a folder, a Hugging Face id (ORG/NAME), or demo (default)")
-    flags.add("--revision", metavar="REV", help="branch, tag or commit of a Hugging Face id")
+    add_model(flags)
     flags.add("-s", "--system", metavar="TEXT", help="system message of the chat")
     flags.add("--raw", action="store_true", help="continue the prompt as it is, without the model's chat template")
     flags.add("--date", type=day, help="the day that the chat template shows, like 2026-01-31; default: today")
     _add_sampling(flags)
-    _add_machine(flags)
+    add_machine(flags)
     flags.add("--json", action="store_true", help="one JSON object on stdout, when all is done, instead of the text")
 
 
@@ -62,15 +62,6 @@ def _add_sampling(flags: Flags) -> None:
     flags.add("--frequency-penalty", type=number, metavar="X", help="the same, for each time that it has them")
     flags.add("--seed", type=integer, metavar="N", help="repeats an answer; drawn and told if not given")
     flags.add("--stop", action="append", metavar="TEXT", help="end before TEXT; may be given several times")
-
-
-def _add_machine(flags: Flags) -> None:
-    flags.add("-t", "--threads", type=integer, metavar="N", help="default: the CPUs that this process may use")
-    flags.add("-c", "--ctx-size", "--max-model-len", type=token_count, metavar="N",
-              help="tokens of prompt and answer together, like 4096 or 4k; default: the model's")  # fmt: skip
-    flags.add("--kv-cache-type", metavar="TYPE", help="how keys and values are stored: f16 (default), f32 or bf16")
-    # The variable INFERNO_ISA is read by the library itself, for every program that uses it.
-    flags.add("--isa", environment=False, metavar="TIER", help="kernels to use: scalar, avx2; default: the best here")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -123,10 +114,8 @@ def _is_greedy(args: argparse.Namespace, llm: LLM) -> bool:
 def _load(args: argparse.Namespace, notes: Any) -> LLM:
     from inferno.engine.llm import LLM
 
-    if args.model is None:
-        notes("no model given (-m): using the demo model")
     return LLM(
-        args.model if args.model is not None else "demo",
+        chosen_model(args, notes),
         threads=args.threads,
         ctx_size=args.ctx_size,
         kv_cache_type=args.kv_cache_type or "f16",

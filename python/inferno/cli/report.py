@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from inferno.units import count, plural, size
+
 if TYPE_CHECKING:
     from inferno.engine.generation import Generation
     from inferno.engine.llm import LLM
@@ -30,9 +32,9 @@ def load_line(llm: LLM) -> str:
     """Model, architecture, size, and how it will run."""
     m = llm.model
     return (
-        f"{llm.name}: {llm.config.architectures[0]}, {_count(llm.num_parameters)} parameters, {llm.dtype} "
-        f"({_size(m.weight_bytes)}); {m.isa}, {_plural(m.threads, 'thread')}; context {m.ctx_size} tokens "
-        f"({m.kv_cache_type} cache, up to {_size(m.kv_bytes)})"
+        f"{llm.name}: {llm.config.architectures[0]}, {count(llm.num_parameters)} parameters, {llm.dtype} "
+        f"({size(m.weight_bytes)}); {m.isa}, {plural(m.threads, 'thread')}; context {m.ctx_size} tokens "
+        f"({m.kv_cache_type} cache, up to {size(m.kv_bytes)})"
     )
 
 
@@ -60,10 +62,10 @@ def closing_line(generation: Generation, bandwidth: Bandwidth | None) -> str:
 
     metrics, completion = generation.output.metrics, generation.output.outputs[0]
     parts = [
-        f"prompt {_plural(metrics.prompt_tokens, 'token')}{_speed(metrics.prompt_tokens_per_second)}",
-        f"generated {_plural(metrics.generated_tokens, 'token')}{_speed(metrics.generation_tokens_per_second)}",
+        f"prompt {plural(metrics.prompt_tokens, 'token')}{_speed(metrics.prompt_tokens_per_second)}",
+        f"generated {plural(metrics.generated_tokens, 'token')}{_speed(metrics.generation_tokens_per_second)}",
         f"first token after {metrics.time_to_first_token or 0:.2f} s",
-        f"peak memory {_size(hardware.peak_memory())}",
+        f"peak memory {size(hardware.peak_memory())}",
     ]
     if bandwidth is not None:
         measured = f"{bandwidth.bytes_per_second / 1e9:.1f} GB/s"
@@ -122,21 +124,3 @@ def _how(temperature: float, seed: int | None) -> str:
 
 def _speed(tokens_per_second: float | None) -> str:
     return "" if tokens_per_second is None else f" at {tokens_per_second:.1f} tokens/s"
-
-
-def _plural(count: int, what: str) -> str:
-    return f"{count} {what}" + ("" if count == 1 else "s")
-
-
-def _count(number: int) -> str:
-    for unit, factor in (("B", 10**9), ("M", 10**6), ("K", 10**3)):
-        if number >= factor:
-            return f"{number / factor:.1f}{unit}"
-    return str(number)
-
-
-def _size(nbytes: int) -> str:
-    for unit, factor in (("GB", 10**9), ("MB", 10**6)):
-        if nbytes >= factor:
-            return f"{nbytes / factor:.{1 if factor > 10**6 else 0}f} {unit}"
-    return f"{nbytes / 1000:.0f} KB"

@@ -25,11 +25,14 @@ def open_stderr() -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # for as long as the process lives
 
 
-def write(text: str) -> None:
-    """Text on stdout, at once; on a terminal without control codes. InfernoError if it cannot be written."""
+def write(text: str, *, clean: bool = False) -> None:
+    """Text on stdout, at once; on a terminal without control codes. InfernoError if it cannot be written.
+
+    `clean`: whoever made the text has escaped what may not reach a terminal; its own codes (colours) are let through.
+    """
     if sys.stdout is None:
         raise InfernoError("standard output: must be open; got a closed one; use > /dev/null to throw the text away")
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and not clean:
         text = text.translate(_CONTROLS)
     try:
         sys.stdout.write(text)

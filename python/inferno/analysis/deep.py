@@ -1,0 +1,202 @@
+"""The values of a model's weights, streamed: what headers cannot tell.
+
+Every weight file is read once, in pieces of a few megabytes into one buffer, so that memory does not grow with the
+file: no weight is mapped. A row is what is contiguous in a tensor, its last dimension.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inferno.analysis.deep_findings import deep_findings
+from inferno.analysis.report import Report
+from inferno.analysis.values import Scan, TensorValues
+from inferno.checkpoint.survey import survey_weights
+from inferno.checkpoint.tensor import Tensor
+from inferno.checkpoint.tied import EMBEDDING, HEAD
+from inferno.errors import CheckpointError, InfernoError
+from inferno.files import open_regular, show_name
+from inferno.findings import Finding
+from inferno.model_folder import list_folder
+from inferno.progress import Progress, SilentProgress
+
+_PIECE = 4 << 20
+_SHA256_DIGITS, _GIT_DIGITS = 64, 40
+_HEX = frozenset("0123456789abcdef")
+
+
+@dataclass(frozen=True)
+class FileHash:
+    """A file's SHA-256, and the one that the hub cache's name for it promises.
+
+    `promised` is None where nothing is promised: `why` says so. `error` says why a file could not be read; `sha256` is
+    then "".
+    """
+
+    name: str
+    nbytes: int
+    sha256: str
+    promised: str | None = None
+    why: str = ""
+    error: str = ""
+
+    @property
+    def matches(self) -> bool | None:
+        """Whether the file is what was promised; None if nothing was."""
+        return None if self.promised is None or self.error else self.sha256 == self.promised
+
+
+@dataclass(frozen=True)
+class DeepReport:
+    """What the values say. `tensors` are in the order of files; `tied_equal` says whether embedding and head, both
+    stored, have equal bytes (None if they are not both stored in one type and shape).
+    """
+
+    tensors: tuple[TensorValues, ...] = ()
+    files: tuple[FileHash, ...] = ()
+    tied_equal: bool | None = None
+    nbytes: int = 0
+    findings: tuple[Finding, ...] = ()
+
+
+def deep_scan(report: Report, progress: Progress | None = None) -> DeepReport:
+    """Reads every weight file of a report once; peak memory does not depend on their size.
+
+    What is wrong with values or files is in the findings: nothing is raised for it.
+    """
+    progress = progress or SilentProgress()
+    tensors = _tensors(report)
+    paths = {file.path: file.name for file in report.files if file.nbytes is not None}
+    total = sum(file.nbytes or 0 for file in report.files)
+    parts: dict[Path, list[tuple[str, Tensor]]] = {path: [] for path in paths}
+    for name, tensor in tensors.items():
+        for part in tensor.parts:
+            parts.setdefault(part.file, []).append((name, part))
+    scans: dict[str, list[Scan]] = {}
+    files = []
+    progress.start(f"Reading every weight of {show_name(report.name)} ({total / 1e9:.1f} GB)", total)
+    try:
+        for path, inside in parts.items():
+            files.append(_read_file(path, paths.get(path, path.name), inside, scans, progress))
+    finally:
+        progress.finish()
+    values = tuple(TensorValues.of(name, found) for name, found in scans.items())
+    tied_equal = _equal_heads(tensors)
+    ties = report.config is not None and report.config.tie_word_embeddings
+    findings = deep_findings(values, files, tied_equal if ties else None, report.path)
+    return DeepReport(values, tuple(files), tied_equal, sum(file.nbytes for file in files), tuple(findings))
+
+
+def _tensors(report: Report) -> Mapping[str, Any]:
+    if report.checkpoint is not None:
+        return report.checkpoint
+    try:
+        return survey_weights(report.path, list_folder(report.path)).tensors
+    except InfernoError:
+        return {}
+
+
+def _read_file(
+    path: Path, name: str, parts: Sequence[tuple[str, Tensor]], scans: dict[str, list[Scan]], progress: Progress
+) -> FileHash:
+    promised, why = promised_hash(path)
+    digest = hashlib.sha256()
+    try:
+        with _opened(path) as (fd, size):
+            stream = _Stream(fd, size, digest, progress)
+            for tensor_name, part in sorted(parts, key=lambda item: item[1].offset):
+                scan = Scan(tensor_name, part.dtype, part.shape)
+                stream.skip_to(part.offset)
+                for piece in stream.read(part.offset, part.nbytes):
+                    scan.add(piece)
+                scans.setdefault(tensor_name, []).append(scan)
+            stream.skip_to(size)
+            return FileHash(name, size, digest.hexdigest(), promised, why)
+    except (InfernoError, OSError) as error:
+        return FileHash(name, 0, "", promised, why, error=str(error))
+
+
+class _Stream:
+    """A file that is hashed in order, whatever is read of it."""
+
+    def __init__(self, fd: int, size: int, digest: Any, progress: Progress) -> None:
+        self._fd, self._size, self._digest, self._progress = fd, size, digest, progress
+        self._hashed = 0
+        self._buffer = memoryview(bytearray(_PIECE))
+
+    def read(self, begin: int, nbytes: int) -> Iterator[memoryview]:
+        """The bytes from `begin` on, in pieces that are overwritten by the next one."""
+        end = begin + nbytes
+        while begin < end:
+            piece = self._buffer[: min(_PIECE, end - begin)]
+            got = os.preadv(self._fd, [piece], begin)
+            if got == 0:
+                raise CheckpointError("the file became shorter while it was read")
+            piece = piece[:got]
+            self._hash(begin, piece)
+            begin += got
+            yield piece
+
+    def skip_to(self, offset: int) -> None:
+        """Hashes what lies before `offset` and has not been hashed."""
+        for _ in self.read(self._hashed, max(offset - self._hashed, 0)):
+            pass
+
+    def _hash(self, begin: int, piece: memoryview) -> None:
+        new = begin + len(piece) - self._hashed
+        if new > 0:  # tensors may share bytes
+            self._digest.update(piece[len(piece) - new :])
+            self._hashed += new
+            self._progress.advance(new)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[int, int]]:
+    fd, size = open_regular(path, CheckpointError)
+    try:
+        yield fd, size
+    finally:
+        os.close(fd)
+
+
+def promised_hash(path: Path) -> tuple[str | None, str]:
+    """The SHA-256 that the name of a hub cache's blob promises for a link to it, or None and the reason.
+
+    huggingface_hub names a blob by the server's ETag: SHA-256 for large files, git's own hash for small ones.
+    """
+    if not path.is_symlink():
+        return None, "no link into a hub cache"
+    blob = path.resolve()
+    if blob.parent.name != "blobs":
+        return None, "no link into a hub cache"
+    name = blob.name
+    if len(name) == _SHA256_DIGITS and _HEX.issuperset(name):
+        return name, ""
+    if len(name) == _GIT_DIGITS and _HEX.issuperset(name):
+        return None, "the hub cache knows it by git's hash, which is not checked"
+    return None, "its name in the hub cache is no hash"
+
+
+def _equal_heads(tensors: Mapping[str, Any]) -> bool | None:
+    """Whether embedding and head are equal, byte by byte."""
+    first, second = tensors.get(EMBEDDING), tensors.get(HEAD)
+    if first is None or second is None or (first.dtype, first.shape) != (second.dtype, second.shape):
+        return None
+    try:
+        pairs = zip(_pieces(first), _pieces(second), strict=True)
+        return all(a == b for a, b in pairs)
+    except (InfernoError, OSError, ValueError):
+        return None
+
+
+def _pieces(tensor: Any) -> Iterator[bytes]:
+    for part in tensor.parts:
+        with _opened(part.file) as (fd, _):
+            for begin in range(0, part.nbytes, _PIECE):
+                yield os.pread(fd, min(_PIECE, part.nbytes - begin), part.offset + begin)

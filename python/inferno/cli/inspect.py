@@ -1,0 +1,103 @@
+"""`inferno inspect`: what a model is, whether and how it runs here, and what is wrong with it; no weight is read."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inferno.cli.common import add_machine, add_model, chosen_model
+from inferno.cli.flags import Flags
+from inferno.cli.terminal import say, use_utf8, write
+from inferno.errors import InfernoError
+from inferno.progress import stderr_progress
+
+if TYPE_CHECKING:
+    from inferno.analysis.inspection import Inspection
+
+NAME = "inspect"
+HELP = "say what a model is, and whether and how it runs here"
+DESCRIPTION = """Says what a model is, how it would run on this machine, and what is wrong with it.
+
+  inferno inspect ./my-model
+  inferno inspect demo --tensors
+  inferno inspect ./my-model --deep --html report.html
+
+Headers and small files tell all of it: no weight is read, unless --deep asks for their values.
+The exit code is 0 if the model can run and 1 if it cannot."""
+
+
+def add_flags(flags: Flags) -> None:
+    add_model(flags, argument=True)
+    flags.add("--tensors", action="store_true", help="list every tensor")
+    flags.add("--deep", action="store_true",
+              help="read all values too: NaN, zero and outlier rows, bad scales, SHA-256 of each file")  # fmt: skip
+    add_machine(flags)
+    flags.add("--json", action="store_true", help="one JSON object on stdout instead of the text")
+    flags.add("--html", metavar="FILE", help="write a page that needs nothing else, instead of the text")
+
+
+def run(args: argparse.Namespace) -> int:
+    from inferno.analysis import analyze
+    from inferno.analysis.inspection import inspect_report
+
+    use_utf8()
+    progress = stderr_progress(quiet=bool(args.quiet))
+    model = chosen_model(args, (lambda _: None) if args.quiet else say)
+    report = analyze(model, revision=args.revision, progress=progress)
+    inspection = inspect_report(
+        report,
+        threads=args.threads,
+        ctx_size=args.ctx_size,
+        kv_cache_type=args.kv_cache_type or "f16",
+        isa=args.isa,
+    )
+    if args.deep:
+        from inferno.analysis.deep import deep_scan
+
+        inspection = replace(inspection, deep=deep_scan(report, progress))
+    _show(args, inspection)
+    return 1 if inspection.status == "cannot run" else 0
+
+
+def _show(args: argparse.Namespace, inspection: Inspection) -> None:
+    if args.html is not None:
+        from inferno.analysis.render import page
+
+        _write_file(Path(args.html), page(inspection, tensors=bool(args.tensors)))
+        if not args.quiet:
+            say(f"{args.html}: written")
+    if args.json:
+        import json
+
+        from inferno.analysis.render import as_json
+
+        write(json.dumps(as_json(inspection)) + "\n")
+    elif args.html is None:
+        from inferno.analysis.render import as_text
+
+        write(as_text(inspection, tensors=bool(args.tensors), **_terminal()), clean=True)
+
+
+def _terminal() -> dict[str, Any]:
+    """Width and colour of stdout; in a pipe neither: lines stay whole, for other programs."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return {"width": None, "color": False}
+    from rich.console import Console
+
+    console = Console(file=sys.stdout)
+    return {"width": console.width, "color": console.color_system is not None and not console.no_color}
+
+
+def _write_file(path: Path, text: str) -> None:
+    """Written beside its place and renamed, so that a page is whole or not there."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InfernoError(f"{path}: cannot be written: {error.strerror or error}; give another file") from None
