@@ -1,4 +1,4 @@
-"""The machine's limits: measured once for each CPU, tier, number of threads and build, then kept in the cache folder."""
+"""The machine's limits: measured once for each CPU, tier, number of threads and build, then kept in a file."""
 
 from __future__ import annotations
 

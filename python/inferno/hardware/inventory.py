@@ -28,9 +28,7 @@ class Machine:
         return asdict(self)
 
 
-def machine(
-    *, cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP, proc: Path = PROC, sys: Path = SYS
-) -> Machine:
+def machine(*, cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP, proc: Path = PROC, sys: Path = SYS) -> Machine:
     """The machine as this process finds it now; reads small files of /proc and /sys, measures nothing."""
     return Machine(
         system=f"{platform.system()} {platform.release()}",

@@ -88,11 +88,11 @@ class Limits:
         return self.key["isa"]
 
     def gemv_rate(self, dtype: str, k: int) -> Rate:
-        """Bytes of weights per second for rows of k; between the measured k, linear in log k. KeyError: no such type."""
+        """Bytes of weights per second for rows of k and one token. KeyError: no such type."""
         return interpolated(self.gemv[dtype], k)
 
     def gemm_rate(self, dtype: str, k: int) -> Rate:
-        """Multiply-adds per second for rows of k and many tokens. KeyError: no such type."""
+        """Multiply-adds per second for rows of k and 256 tokens. KeyError: no such type."""
         return interpolated(self.gemm[dtype], k)
 
     def as_json(self) -> dict[str, Any]:

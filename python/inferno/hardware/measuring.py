@@ -1,0 +1,267 @@
+"""Measuring the machine's limits with the kernels and the step program that a model uses.
+
+All rates are measured in turn, round after round, so that a neighbour's burst meets each of them alike, and a rate is
+the median of its rounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from inferno import _core
+from inferno._core import KV_BLOCK
+from inferno.hardware.rates import SHARED_HEADS, AttentionRates, Limits, Rate
+from inferno.hardware.stand_in import Pages
+from inferno.progress import Progress
+
+# One measurement: something per second.
+Probe = Callable[[], float]
+
+# BF16 is seen as uint16, which NumPy has.
+DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype(np.float32),
+    "F16": np.dtype(np.float16),
+    "BF16": np.dtype(np.uint16),
+}
+ROW_LENGTHS = (128, 256, 576, 1024, 1536, 2048, 4096, 8192)
+PROMPT_TOKENS = 256
+
+_ROUNDS = 9
+_BUDGET = 3.5  # seconds for all rounds; the first one is finished whatever it takes
+_READ_BYTES = 128 << 20
+_FMA_SECONDS, _GEMV_SECONDS, _GEMM_SECONDS, _ATTENTION_SECONDS = 4e-3, 2e-3, 6e-3, 3e-3
+_STRIP = 24  # columns of a matmul's work item: csrc/program.h
+_HEAD_DIM = 64
+_POSITIONS = 1024
+_STAGES = 200
+_LABEL = "Measuring this machine's speed (a few seconds, once)"
+
+
+def measure(key: dict[str, str], progress: Progress, rounds: int = _ROUNDS, pages: Pages | None = None) -> Limits:
+    """Measures everything, for the threads and the tier that `key` names; takes that many CPUs and some seconds."""
+    threads, isa = int(key["threads"]), key["isa"]
+    progress.start(_LABEL, rounds)
+    try:
+        bench = _Bench(threads, isa, pages or Pages())
+        probes = dict(_probes(bench))
+        samples: dict[tuple[str, ...], list[float]] = {name: [] for name in probes}
+        deadline = perf_counter() + _BUDGET
+        for done in range(rounds):
+            if done > 0 and perf_counter() > deadline:
+                break
+            for name, probe in probes.items():
+                samples[name].append(probe())
+            progress.advance(1)
+    finally:
+        progress.finish()
+    return _limits(key, bench, {name: Rate.of(found) for name, found in samples.items()})
+
+
+def _limits(key: dict[str, str], bench: _Bench, rates: dict[tuple[str, ...], Rate]) -> Limits:
+    patterns = [name[1] for name in rates if name[0] == "read"]
+    best = max(patterns, key=lambda pattern: rates["read", pattern].median)
+    return Limits(
+        key=key,
+        measured=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        read_bandwidth=rates["read", best],
+        read_pattern=best or None,
+        fma_peak=rates["fma",],
+        call_seconds=bench.call_seconds,
+        stage_seconds=1 / rates["stages",].median,
+        gemv={dtype: {k: rates["gemv", dtype, str(k)] for k in ROW_LENGTHS} for dtype in DTYPES},
+        gemm={dtype: {k: rates["gemm", dtype, str(k)] for k in ROW_LENGTHS} for dtype in DTYPES},
+        attention={
+            dtype.lower(): AttentionRates(*(rates[kind, dtype] for kind in ("alone", "shared", "prefill")))
+            for dtype in DTYPES
+        },
+        rows=rates["rows",],
+    )
+
+
+class _Bench:
+    """Runs operations of step programs on `threads` threads, and knows what a call costs before it does anything."""
+
+    def __init__(self, threads: int, isa: str, pages: Pages) -> None:
+        self.threads = threads
+        self.isa = isa
+        self.pages = pages
+        self.call_seconds = 0.0
+        empty = _record_stages(self.program(), 1)
+        self.call_seconds = median(self.seconds(empty, 0, 1) for _ in range(101))
+
+    def program(self) -> _core.Program:
+        return _core.Program(self.isa)
+
+    def seconds(self, program: _core.Program, first: int, last: int, tokens: int = 1, position: int = 0) -> float:
+        """What operations [first, last) take for `tokens` tokens from `position` on, without the call itself."""
+        blocks = -(-(position + tokens) // KV_BLOCK)
+        batch = (
+            np.zeros(tokens, np.int32),
+            np.array([tokens], np.int32),
+            np.array([position], np.int32),
+            np.arange(blocks, dtype=np.int32)[None],
+            np.zeros(1, np.int32),
+        )
+        start = perf_counter()
+        program.run(*batch, threads=self.threads, first=first, last=last)
+        seconds = perf_counter() - start
+        return max(seconds - self.call_seconds, seconds / 2)
+
+
+def _record_stages(program: _core.Program, stages: int) -> _core.Program:
+    """Stages that have next to nothing to do."""
+    program.buffer("x", _STRIP)
+    for _ in range(stages):
+        program.rmsnorm("x", "x", np.ones(_STRIP, np.float32), 1e-5)
+    return program
+
+
+def _probes(bench: _Bench) -> Iterator[tuple[tuple[str, ...], Probe]]:
+    for pattern in _patterns():
+        yield ("read", pattern), _read_probe(bench, pattern)
+    yield ("fma",), _fma_probe(bench)
+    yield ("stages",), _stage_probe(bench)
+    for dtype in DTYPES:
+        for k in ROW_LENGTHS:
+            gemv = _matmul_probe(bench, dtype, k, 1, _GEMV_SECONDS)
+            nbytes = DTYPES[dtype].itemsize
+            yield ("gemv", dtype, str(k)), lambda probe=gemv, nbytes=nbytes: nbytes * probe()  # type: ignore[misc]
+            yield ("gemm", dtype, str(k)), _matmul_probe(bench, dtype, k, PROMPT_TOKENS, _GEMM_SECONDS)
+        yield ("alone", dtype), _attention_probe(bench, dtype, 1)
+        yield ("shared", dtype), _attention_probe(bench, dtype, SHARED_HEADS)
+        yield ("prefill", dtype), _prompt_attention_probe(bench, dtype)
+    yield ("rows",), _rows_probe(bench)
+
+
+def _patterns() -> tuple[str, ...]:
+    """The ways to stream that this build knows; "" is its only one."""
+    return tuple(getattr(_core, "READ_PATTERNS", ("",)))
+
+
+def _read_probe(bench: _Bench, pattern: str) -> Probe:
+    """Bytes per second of streaming the pages; the first call also brings them into memory."""
+    options: dict[str, Any] = {"pattern": pattern} if pattern else {}
+    places = max(1, bench.pages.bytes.size // _READ_BYTES)
+
+    def measure() -> float:
+        data = bench.pages.take(np.dtype(np.uint8), bench.pages.bytes.size // places)
+        return _core.read_bandwidth(data, threads=bench.threads, isa=bench.isa, **options)
+
+    for _ in range(places):
+        measure()
+    return measure
+
+
+def _fma_probe(bench: _Bench) -> Probe:
+    def measure(rounds: int) -> float:
+        return _core.fma_peak(threads=bench.threads, rounds=rounds, isa=bench.isa)
+
+    start = perf_counter()
+    measure(20_000)
+    rounds = max(20_000, int(20_000 * _FMA_SECONDS / (perf_counter() - start)))
+    return lambda: measure(rounds)
+
+
+def _stage_probe(bench: _Bench) -> Probe:
+    """Stages per second."""
+    program = _record_stages(bench.program(), _STAGES)
+    bench.seconds(program, 0, _STAGES)
+    return lambda: _STAGES / bench.seconds(program, 0, _STAGES)
+
+
+def _matmul_probe(bench: _Bench, dtype: str, k: int, tokens: int, seconds: float) -> Probe:
+    """Multiply-adds per second of a matmul for `tokens` tokens with rows of k, as many as take about `seconds`."""
+    stored = DTYPES[dtype]
+    largest = bench.pages.bytes.size // 4 // (k * stored.itemsize)
+    strips = _STRIP * bench.threads  # a strip for each thread
+    program, n = bench.program(), min(strips * (16 if tokens == 1 else 1), largest)
+    for trial in (True, False):
+        program = bench.program()
+        program.buffer("x", k)
+        program.buffer("y", n)
+        # Without this the buffer holds what memory held, subnormal numbers perhaps, and those are slow.
+        program.embedding("x", np.ones((1, k), np.float32))
+        places = 1 if trial else max(1, min(64, bench.pages.bytes.size // (n * k * stored.itemsize)))
+        for _ in range(places):
+            program.matmul("y", "x", bench.pages.take(stored, n, k))
+        bench.seconds(program, 0, 2, tokens)
+        if trial:
+            rate = n * k * tokens / bench.seconds(program, 1, 2, tokens)
+            n = min(max(1, round(rate * seconds / (k * tokens * strips))) * strips, largest)
+    turns = _cycle(1, places)
+    return lambda: n * k * tokens / _turn(bench, program, next(turns), tokens)
+
+
+def _cycle(first: int, count: int) -> Iterator[int]:
+    while True:
+        yield from range(first, first + count)
+
+
+def _turn(bench: _Bench, program: _core.Program, operation: int, tokens: int) -> float:
+    return bench.seconds(program, operation, operation + 1, tokens)
+
+
+def _record_attention(bench: _Bench, dtype: str, shared: int, layers: int) -> tuple[_core.Program, int]:
+    """A program of `layers` attentions over caches of their own, and the KV heads of each."""
+    kv_heads = 2 * bench.threads
+    heads, blocks = shared * kv_heads, _POSITIONS // KV_BLOCK
+    program = bench.program()
+    for name in ("q", "out"):
+        program.buffer(name, heads * _HEAD_DIM)
+    program.embedding("q", np.ones((1, heads * _HEAD_DIM), np.float32))
+    for _ in range(layers):
+        keys = bench.pages.take(DTYPES[dtype], blocks, kv_heads, _HEAD_DIM, KV_BLOCK)
+        values = bench.pages.take(DTYPES[dtype], blocks, kv_heads, KV_BLOCK, _HEAD_DIM)
+        program.attention("out", "q", keys, values, _HEAD_DIM**-0.5)
+    return program, kv_heads
+
+
+def _attention_probe(bench: _Bench, dtype: str, shared: int) -> Probe:
+    """Bytes of keys and values per second, for one token."""
+    itemsize = DTYPES[dtype].itemsize
+    nbytes = 2 * _POSITIONS * 2 * bench.threads * _HEAD_DIM * itemsize
+    most = max(1, min(256, bench.pages.bytes.size // 2 // nbytes))
+    program, _ = _record_attention(bench, dtype, shared, most)
+    bench.seconds(program, 0, 2, 1, _POSITIONS - 1)
+    one = bench.seconds(program, 1, 2, 1, _POSITIONS - 1)
+    layers = max(1, min(most, round(_ATTENTION_SECONDS / one)))
+    starts = _cycle(0, most // layers)
+
+    def measure() -> float:
+        first = 1 + next(starts) * layers
+        return layers * nbytes / bench.seconds(program, first, first + layers, 1, _POSITIONS - 1)
+
+    return measure
+
+
+def _prompt_attention_probe(bench: _Bench, dtype: str) -> Probe:
+    """Multiply-adds per second for a prompt's tokens, each with those before it."""
+    program, kv_heads = _record_attention(bench, dtype, 1, 1)
+    pairs = PROMPT_TOKENS * (PROMPT_TOKENS + 1) // 2
+    bench.seconds(program, 0, 2, PROMPT_TOKENS)
+    return lambda: 2 * pairs * kv_heads * _HEAD_DIM / bench.seconds(program, 1, 2, PROMPT_TOKENS)
+
+
+def _rows_probe(bench: _Bench) -> Probe:
+    """Elements per second of a norm, a rotation and a write to the cache, for a prompt's tokens."""
+    width = 1024
+    heads, blocks = width // _HEAD_DIM, PROMPT_TOKENS // KV_BLOCK
+    keys = np.zeros((blocks, heads, _HEAD_DIM, KV_BLOCK), np.float16)
+    values = np.zeros((blocks, heads, KV_BLOCK, _HEAD_DIM), np.float16)
+    program = bench.program()
+    program.buffer("x", width)
+    program.buffer("angles", _HEAD_DIM)
+    program.embedding("x", np.ones((1, width), np.float32))
+    program.rope_angles("angles", np.ones(_HEAD_DIM // 2, np.float32), 1.0)
+    program.rmsnorm("x", "x", np.ones(width, np.float32), 1e-5)
+    program.rope("x", "x", "angles")
+    program.kv_write("x", "x", keys, values)
+    bench.seconds(program, 0, 5, PROMPT_TOKENS)
+    # The norm's elements, the rotation's, and the two copies that the cache takes.
+    return lambda: 4 * PROMPT_TOKENS * width / bench.seconds(program, 2, 5, PROMPT_TOKENS)
