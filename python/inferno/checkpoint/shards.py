@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -75,7 +76,8 @@ def check_promises(index: Path, weight_map: Mapping[str, str], files: Mapping[st
 def _index_shards(folder: Path, weight_map: dict[str, str]) -> WeightFiles:
     files = sorted(set(weight_map.values()))
     paths = [inside(folder, file, str(folder / INDEX)) for file in files]
-    missing = {path: show_name(file) for file, path in zip(files, paths, strict=True) if not path.exists()}
+    # Path.exists() raises for a name that no file system takes.
+    missing = {path: show_name(file) for file, path in zip(files, paths, strict=True) if not os.path.exists(path)}
     if not missing:
         return WeightFiles(paths, weight_map)
     are = "is" if len(missing) == 1 else "are"
