@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from inferno.errors import InfernoError
@@ -29,11 +30,14 @@ class Finding:
     error: InfernoError | None = field(default=None, compare=False, repr=False)
 
     @classmethod
-    def from_error(cls, error: InfernoError) -> Finding:
-        """The finding for an exception of a check. Its text begins with the place and ends with the repair."""
-        where, separator, message = str(error).partition(": ")
-        if not separator:
-            where, message = "", str(error)
+    def from_error(cls, error: InfernoError, folder: Path | None = None) -> Finding:
+        """The finding for an exception of a check. Its text begins with the place and ends with the repair.
+
+        `folder`: the model's, whose own name may hold the colon that ends the place.
+        """
+        text, known = str(error), "" if folder is None else str(folder)
+        end = text.find(": ", len(known) if text.startswith(known) else 0)
+        where, message = (text[:end], text[end + 2 :]) if end >= 0 else ("", text)
         return cls("error", error.code, where, message, error=error)
 
     def __str__(self) -> str:

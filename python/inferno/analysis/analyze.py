@@ -54,7 +54,7 @@ def analyze_folder(folder: Path | str, name: str | None = None) -> Report:
     """The report on a model folder. Never raises for what lies there: that is what findings are for."""
     folder = Path(folder)
     name = name or folder.name or str(folder)
-    found = _Findings()
+    found = _Findings(folder)
     names = found.attempt(lambda: list_folder(folder))
     if names is None:
         return Report(folder, name, findings=tuple(found.all))
@@ -87,7 +87,8 @@ def analyze_folder(folder: Path | str, name: str | None = None) -> Report:
 class _Findings:
     """Findings in the order in which loading meets them, each told once."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.all: list[Finding] = []
 
     def attempt(self, call: Callable[[], Result]) -> Result | None:
@@ -99,7 +100,7 @@ class _Findings:
             return None
 
     def add_error(self, error: InfernoError) -> None:
-        finding = Finding.from_error(error)
+        finding = Finding.from_error(error, self.folder)
         if finding not in self.all:
             self.all.append(finding)
 

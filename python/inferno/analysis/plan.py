@@ -80,5 +80,5 @@ def make_plan(
     check_kv_cache_type(kv_cache_type)
     context = choose_context(config, kv_cache_type, ctx_size)
     bindings, errors = bind(ckpt, uses(config, head, report.interleaved_rope), kv_cache_type, tier)
-    findings = (*map(Finding.from_error, errors), *context.findings)
+    findings = (*(Finding.from_error(error, report.path) for error in errors), *context.findings)
     return Plan(report, ckpt, config, head, tier, threads, kv_cache_type, context, tuple(bindings), findings)
