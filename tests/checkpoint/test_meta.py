@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,15 @@ import numpy as np
 import pytest
 
 from containers import write_f32
+from inferno.checkpoint.layouts import META
 from inferno.checkpoint.meta import (
-    MetaWeights,
     find_meta_files,
-    open_meta,
+    join_shards,
     open_weight_file,
     refuse_cut_lanes,
     unequal_replicas,
 )
+from inferno.checkpoint.survey import Survey, survey_weights
 from inferno.checkpoint.tensor import JoinedTensor, Tensor
 from inferno.config import LlamaConfig
 from inferno.errors import CheckpointError, InfernoError, ModelNotFoundError, UnsupportedError
@@ -32,8 +32,12 @@ CONFIG = tiny_config({"intermediate_size": 96, "vocab_size": 128})
 HEAD_DIM = 16
 
 
-def opened(folder: Path) -> MetaWeights:
-    return open_meta(folder, list_folder(folder))
+def opened(folder: Path) -> Survey:
+    survey = survey_weights(folder, list_folder(folder))
+    for error in survey.errors:
+        raise error
+    assert survey.layout is META
+    return survey
 
 
 def write(folder: Path, **options: Any) -> Path:
@@ -163,8 +167,6 @@ def test_one_or_numbered(tmp_path: Path) -> None:
 
 
 def test_nothing_to_open(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFoundError, match=r"must hold params.json; got consolidated.00.pth; "):
-        open_meta(tmp_path, ["consolidated.00.pth"])
     (tmp_path / "params.json").write_text("{}")
     refuse(tmp_path, "must hold weights; got params.json; a model folder in Meta's layout holds ", ModelNotFoundError)
     (tmp_path / "x.gguf").touch()
@@ -267,16 +269,32 @@ def test_names_of_the_other_layout(tmp_path: Path) -> None:
     refuse(tmp_path, what)
 
 
-@pytest.mark.parametrize("params", ["{}", '{"dim": "wide"}', '{"dim": true}', '{"dim": 0}'])
-def test_a_senseless_dim_is_left_to_the_config(tmp_path: Path, params: str) -> None:
-    write(tmp_path, shards=2)
-    (tmp_path / "params.json").write_text(params)
-    assert len(opened(tmp_path).tensors) == 21
+@pytest.mark.parametrize("params", [None, "{}", "[]", '{"dim": "wide"}', '{"dim": true}', '{"dim": null}'])
+@pytest.mark.parametrize("embedding_axis", [0, 1])
+def test_a_senseless_dim_is_left_to_the_config(tmp_path: Path, params: str | None, embedding_axis: int) -> None:
+    """The axis of the embedding then comes from the width of the norm."""
+    write(tmp_path, shards=2, embedding_axis=embedding_axis)
+    if params is None:
+        (tmp_path / "params.json").unlink()
+    else:
+        (tmp_path / "params.json").write_text(params)
+    tensors = opened(tmp_path).tensors
+    assert len(tensors) == 21
+    assert tensors["model.embed_tokens.weight"].shape == (128, 64)
+
+
+def test_what_is_there_of_a_model_with_a_gap(tmp_path: Path) -> None:
+    """Neither the pieces nor the number of shards are complained of beside the file that is missing."""
+    write(tmp_path, shards=4)
+    (tmp_path / "consolidated.02.pth").unlink()
+    survey = survey_weights(tmp_path, list_folder(tmp_path))
+    (error,) = survey.errors
+    assert "got no consolidated.02.pth" in str(error)
+    assert [file.nbytes is None for file in survey.files] == [False, False, True, False]
+    assert survey.tensors["model.embed_tokens.weight"].shape == (96, 64)
 
 
 def test_all_faults_are_collected(tmp_path: Path) -> None:
-    from inferno.checkpoint.meta import join_shards
-
     shards = {}
     for i, width in enumerate((64, 32)):
         shapes = {
@@ -327,8 +345,8 @@ def test_a_cut_inside_a_group_of_eight(tmp_path: Path) -> None:
     write_meta(tmp_path, stored_tensors(config, "F32", 0), config, "F32", shards=2)
     what = (
         rf"^{tmp_path}/consolidated.00.pth: layers.0.feed_forward.w2.weight \(model.layers.0.mlp.down_proj.weight\) "
-        r"must end at a multiple of 8 columns, for kernels add in 8 lanes; got a boundary at column 36 of 72; merge the "
-        r"shards, or convert the model to Hugging Face's layout$"
+        r"must end at a multiple of 8 columns, for kernels add in 8 lanes; got a boundary at column 36 of 72; merge "
+        r"the shards, or convert the model to Hugging Face's layout$"
     )
     weights = opened(tmp_path)
     with pytest.raises(UnsupportedError, match=what):
@@ -346,9 +364,3 @@ def test_the_last_piece_may_end_anywhere(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="boundary at column 13 of 29"):
         refuse_cut_lanes({"x": JoinedTensor.of("x", (parts[1], parts[2], parts[0]), 1)})
     refuse_cut_lanes({"x": JoinedTensor.of("x", (parts[2], parts[2]), 0)})
-
-
-def test_params_are_read_as_json(tmp_path: Path) -> None:
-    write(tmp_path)
-    (tmp_path / "params.json").write_text(json.dumps([1]))
-    refuse(tmp_path, "params.json: must hold a JSON object", InfernoError)

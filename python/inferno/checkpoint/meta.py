@@ -15,8 +15,8 @@ from inferno.checkpoint.shards import WeightFiles, inside
 from inferno.checkpoint.tensor import AnyTensor, JoinedTensor, Tensor
 from inferno.checkpoint.torch_zip import open_torch_zip
 from inferno.errors import CheckpointError, InfernoError, UnsupportedError
-from inferno.files import read_json, show_name, show_some
-from inferno.model_folder import PARAMS, meta_names, missing_meta_weights, missing_params
+from inferno.files import show_name, show_some
+from inferno.model_folder import PARAMS, meta_names, missing_meta_weights
 
 # Kernels add along k in eight lanes: a piece of k must not end inside a group of eight.
 LANES = 8
@@ -39,25 +39,6 @@ class MetaWeights:
     replicas: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     errors: tuple[InfernoError, ...] = ()
-
-
-def open_meta(folder: Path, names: list[str]) -> MetaWeights:
-    """Maps the weight files of a folder that holds `names` and joins their tensors; no weight is read.
-
-    Raises ModelNotFoundError if params.json or the weights are missing, CheckpointError for a damaged or missing shard
-    or shards that do not fit together, UnsupportedError for files that hold more than tensors.
-    """
-    if PARAMS not in names:
-        raise missing_params(folder, names)
-    dim = read_json(folder / PARAMS).get("dim")
-    files = find_meta_files(folder, names)
-    if files.error is not None:
-        raise files.error
-    shards = {path.name: open_weight_file(path) for path in files.paths}
-    weights = join_shards(folder, shards, dim if type(dim) is int else None)
-    for error in weights.errors:
-        raise error
-    return weights
 
 
 def find_meta_files(folder: Path, names: list[str]) -> WeightFiles:
@@ -92,7 +73,8 @@ def join_shards(folder: Path, shards: Mapping[str, Mapping[str, Tensor]], dim: i
     """Joins the tensors of all shards, given by file name in order, under canonical names.
 
     `dim` is params.json's, the width of the embedding: it tells along which axis that is split, and how many shards
-    there should be; None if it is not known. Names that Meta's table does not have keep their stored names.
+    there should be; with None the norm's width tells the axis, and the number is not checked. Names that Meta's table
+    does not have keep their stored names.
     """
     errors: dict[str, InfernoError] = {}
     files = list(shards)
@@ -104,6 +86,7 @@ def join_shards(folder: Path, shards: Mapping[str, Mapping[str, Tensor]], dim: i
                 f"{folder / file}: must hold the same names as the other shards; got no {show_some(lacking)}; the "
                 "shards are not of one model: download all of them again"
             )
+    width = dim if dim is not None else _norm_width(shards)
     weights = MetaWeights(ignored=tuple(name for name in all_names if name in META.ignored))
     for stored in all_names:
         if stored in META.ignored:
@@ -120,7 +103,7 @@ def join_shards(folder: Path, shards: Mapping[str, Mapping[str, Tensor]], dim: i
         if not rule.axes:
             weights.replicas[name] = parts
         try:
-            weights.tensors[name] = _join(name, rule, parts, dim)
+            weights.tensors[name] = _join(name, rule, parts, width)
         except CheckpointError as error:
             errors.setdefault(rule.stored, error)
             weights.tensors[name] = replace(parts[0], name=name)
@@ -166,12 +149,12 @@ def _numbered(folder: Path, numbers: list[int], form: str) -> WeightFiles:
     return WeightFiles(paths, None, frozenset(missing), error)
 
 
-def _join(name: str, rule: Rule, parts: tuple[Tensor, ...], dim: int | None) -> AnyTensor:
+def _join(name: str, rule: Rule, parts: tuple[Tensor, ...], width: int | None) -> AnyTensor:
     first = parts[0]
     for part in parts[1:]:
         if part.dtype != first.dtype:
             raise _disagree(part, first, part.dtype, first.dtype)
-    axis = _axis(rule, first, dim)
+    axis = _axis(rule, first, width)
     for part in parts[1:]:
         if _fixed(part.shape, axis) != _fixed(first.shape, axis):
             raise _disagree(part, first, str(list(part.shape)), str(list(first.shape)))
@@ -185,12 +168,18 @@ def _join(name: str, rule: Rule, parts: tuple[Tensor, ...], dim: int | None) -> 
     return JoinedTensor.of(name, parts, axis)
 
 
-def _axis(rule: Rule, first: Tensor, dim: int | None) -> int | None:
+def _axis(rule: Rule, first: Tensor, width: int | None) -> int | None:
     """The axis of the join; None if every shard holds the whole."""
     if len(rule.axes) < 2:
         return rule.axes[0] if rule.axes else None
     # Split by rows, a piece is as wide as the model; split by columns, it is narrower.
-    return ROWS if len(first.shape) == 2 and first.shape[COLUMNS] == dim else COLUMNS
+    return ROWS if len(first.shape) == 2 and first.shape[COLUMNS] == width else COLUMNS
+
+
+def _norm_width(shards: Mapping[str, Mapping[str, Tensor]]) -> int | None:
+    """The length of norm.weight, which every shard holds whole; None if none has it."""
+    norms = (tensors["norm.weight"] for tensors in shards.values() if "norm.weight" in tensors)
+    return next((norm.shape[0] for norm in norms if len(norm.shape) == 1), None)
 
 
 def _fixed(shape: tuple[int, ...], axis: int | None) -> tuple[int, ...]:
