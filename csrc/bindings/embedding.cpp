@@ -1,6 +1,7 @@
 #include "kernels/embedding.h"
 
 #include "bindings/bindings.h"
+#include "bindings/matrix.h"
 
 namespace inferno::bindings {
 namespace {
@@ -12,51 +13,72 @@ void check_ids(const std::int32_t* ids, std::size_t n, std::size_t rows) {
   }
 }
 
+// Rows of `out` for these ids, each row gathered from the pieces of the table that hold it.
+void gather(kernels::Embedding* kernel, float* out, const std::int32_t* ids, std::size_t n, const Matrix& table) {
+  const std::size_t width = table.columns;
+  if (table.pieces.size() == 1) return kernel(out, ids, table.pieces[0].data, n, width);
+  for (std::size_t i = 0; i < n; ++i, out += width) {
+    const auto id = static_cast<std::size_t>(ids[i]);
+    for (const Piece& piece : table.pieces) {
+      if (table.axis == 1) {
+        kernel(out + piece.begin, ids + i, piece.data, 1, piece.extent);
+      } else if (piece.begin <= id && id < piece.end()) {
+        const auto row = static_cast<std::int32_t>(id - piece.begin);
+        kernel(out, &row, piece.data, 1, width);
+      }
+    }
+  }
+}
+
 class EmbeddingOp final : public Operation {
  public:
-  EmbeddingOp(kernels::Embedding* kernel, std::size_t out, std::size_t dim, const void* table, std::size_t rows)
-      : kernel_(kernel), out_(out), dim_(dim), table_(table), rows_(rows) {}
+  EmbeddingOp(kernels::Embedding* kernel, std::size_t out, Matrix table)
+      : kernel_(kernel), out_(out), table_(std::move(table)) {}
   const char* name() const override { return "embedding"; }
   std::vector<Resource> reads() const override { return {}; }
   std::vector<Resource> writes() const override { return {out_}; }
-  void check(const Batch& batch) const override { check_ids(batch.token_ids, batch.tokens, rows_); }
+  void check(const Batch& batch) const override { check_ids(batch.token_ids, batch.tokens, table_.rows); }
   std::size_t items(const Step& step) const override { return step.batch.tokens; }
   void run(const Step& step, std::size_t begin, std::size_t end, const Worker&) const override {
-    kernel_(step.buffer(out_) + begin * dim_, step.batch.token_ids + begin, table_, end - begin, dim_);
+    float* out = step.buffer(out_) + begin * table_.columns;
+    gather(kernel_, out, step.batch.token_ids + begin, end - begin, table_);
   }
 
  private:
   kernels::Embedding* kernel_;
-  std::size_t out_, dim_;
-  const void* table_;
-  std::size_t rows_;
+  std::size_t out_;
+  Matrix table_;
 };
 
-void embedding(py::array out, const py::array& ids, const py::array& table, const std::string& isa) {
-  float* out_data = f32_out(out, 2, "embedding: out");
-  const std::int32_t* id_data = i32(ids, 1, "embedding: ids");
-  const Stored w = stored(table, "embedding: table");
-  require(table.ndim() == 2, "embedding: table must be (vocab, dim); got " + describe(table));
-  require_shape(out, {ids.shape(0), table.shape(1)}, "embedding: out", "ids and table");
-  check_ids(id_data, dim(ids, 0), dim(table, 0));
-  kernels::Embedding* kernel = tier(isa).kernels.embedding[index_of(w.dtype)];
-  py::gil_scoped_release nogil;
-  kernel(out_data, id_data, w.data, dim(ids, 0), dim(table, 1));
+Matrix checked_table(const MatrixArgument& table, py::ssize_t axis) {
+  return matrix(table, axis, "embedding: table", "(vocab, dim)");
 }
 
-void record(BoundProgram& self, const std::string& out, const py::array& table) {
-  const Stored w = stored(table, "embedding: table");
-  require(table.ndim() == 2, "embedding: table must be (vocab, dim); got " + describe(table));
-  const std::size_t id = self.find_tokens(out, dim(table, 1), "embedding: out");
-  self.add(EmbeddingOp(self.program.kernels().embedding[index_of(w.dtype)], id, dim(table, 1), w.data, dim(table, 0)),
-           {table});
+void embedding(py::array out, const py::array& ids, const MatrixArgument& table, py::ssize_t axis,
+               const std::string& isa) {
+  float* out_data = f32_out(out, 2, "embedding: out");
+  const std::int32_t* id_data = i32(ids, 1, "embedding: ids");
+  const Matrix w = checked_table(table, axis);
+  require_shape(out, {ids.shape(0), static_cast<py::ssize_t>(w.columns)}, "embedding: out", "ids and table");
+  check_ids(id_data, dim(ids, 0), w.rows);
+  kernels::Embedding* kernel = tier(isa).kernels.embedding[index_of(w.dtype)];
+  py::gil_scoped_release nogil;
+  gather(kernel, out_data, id_data, dim(ids, 0), w);
+}
+
+void record(BoundProgram& self, const std::string& out, const MatrixArgument& table, py::ssize_t axis) {
+  Matrix w = checked_table(table, axis);
+  const std::size_t id = self.find_tokens(out, w.columns, "embedding: out");
+  kernels::Embedding* kernel = self.program.kernels().embedding[index_of(w.dtype)];
+  self.add(EmbeddingOp(kernel, id, std::move(w)), {arrays(table)});
 }
 
 }  // namespace
 
 void bind_embedding(py::module_& m, ProgramClass& program) {
-  m.def("embedding", &embedding, py::arg("out"), py::arg("ids"), py::arg("table"), py::kw_only(), py::arg("isa") = "");
-  program.def("embedding", &record, py::arg("out"), py::arg("table"));
+  m.def("embedding", &embedding, py::arg("out"), py::arg("ids"), py::arg("table"), py::kw_only(), py::arg("axis") = 0,
+        py::arg("isa") = "");
+  program.def("embedding", &record, py::arg("out"), py::arg("table"), py::kw_only(), py::arg("axis") = 0);
 }
 
 }  // namespace inferno::bindings

@@ -1,10 +1,11 @@
 // out[i, j] = epilogue(sum_p x[i, p] * w[j, p])   for 0 <= i < m, n_begin <= j < n_end
 //
-// x: (m, k), row stride ldx; w: (n, k) row-major as a linear layer stores it, any alignment; out: (m, n), row stride
-// ldo. k >= 1. Weights are widened to float32 exactly and accumulated in float32.
+// x: (m, k), row stride ldx; w: (n, k) as a linear layer stores it, in one piece or cut along k into segments that lie
+// anywhere; out: (m, n), row stride ldo. k >= 1. Weights are widened to float32 exactly and accumulated in float32.
 //
 // Determinism: the order of additions for one output depends on k alone, so one call with m rows gives the bits of m
-// calls with one, and [n_begin, n_end) may be cut anywhere.
+// calls with one, and [n_begin, n_end) may be cut anywhere. Nor does it depend on how w is cut: sums are carried from
+// one segment into the next.
 #pragma once
 
 #include <cstddef>
@@ -23,13 +24,23 @@ struct Epilogue {
   std::size_t ldr = 0;
 };
 
+// Columns [begin, begin + k) of w, where begin is the sum of k of the segments before: (n, k) row-major, any alignment.
+struct Segment {
+  const void* data;
+  std::size_t k;  // >= 1; of all segments but the last a multiple of kMatMulAlign
+};
+
+// A sum over k runs in this many lanes, and a segment begins with the first.
+constexpr std::size_t kMatMulAlign = 8;
+
 struct MatMulArgs {
   float* out;
   std::size_t ldo;
   const float* x;
   std::size_t ldx;
-  const void* w;
-  std::size_t m, n_begin, n_end, k;
+  const Segment* segments;  // of w, in order
+  std::size_t segment_count;
+  std::size_t m, n_begin, n_end;
   Epilogue epilogue;
   void* scratch;  // kMatMulScratchBytes, aligned to 64
 };

@@ -16,9 +16,12 @@ import numpy.typing as npt
 _Float32 = npt.NDArray[np.float32]
 _Int32 = npt.NDArray[np.int32]
 _Stored = npt.NDArray[np.float32 | np.float16 | np.uint16]
+# In one piece, or cut along `axis` into blocks of rows (0) or of columns (1), in order and of one type.
+_Matrix = _Stored | Sequence[_Stored]
 
 KV_BLOCK: Final[int]  # positions in a block of the KV cache
 MAX_HEAD_DIM: Final[int]
+K_ALIGN: Final[int]  # a matmul's weight is cut along k at multiples of it
 LOGIT_GROUP: Final[int]  # logits that group_max and exp_weights treat as one group
 
 def cpu_features() -> dict[str, bool]: ...
@@ -34,8 +37,8 @@ def read_bandwidth(data: npt.NDArray[Any], *, threads: int, isa: str = "") -> fl
 def fma_peak(*, threads: int, rounds: int, isa: str = "") -> float:
     """Float32 multiply-adds per second of `threads` threads, in registers."""
 
-def embedding(out: _Float32, ids: _Int32, table: _Stored, *, isa: str = "") -> None:
-    """out: (tokens, dim); ids: (tokens,); table: (vocab, dim)."""
+def embedding(out: _Float32, ids: _Int32, table: _Matrix, *, axis: int = 0, isa: str = "") -> None:
+    """out: (tokens, dim); ids: (tokens,); table: (vocab, dim), or its pieces along `axis`."""
 
 def rmsnorm(out: _Float32, x: _Float32, weight: _Stored, eps: float, *, isa: str = "") -> None:
     """out, x: (rows, dim); weight: (dim,). out may be x."""
@@ -43,8 +46,9 @@ def rmsnorm(out: _Float32, x: _Float32, weight: _Stored, eps: float, *, isa: str
 def matmul(
     out: _Float32,
     x: _Float32,
-    w: _Stored,
+    w: _Matrix,
     *,
+    axis: int = 0,
     bias: _Stored | None = None,
     gate: _Float32 | None = None,
     residual: _Float32 | None = None,
@@ -54,7 +58,8 @@ def matmul(
 ) -> None:
     """out = (x w^T + bias) * silu(gate) + residual, columns [n_begin, n_end) alone.
 
-    x: (m, k); w: (n, k); bias: (n,); out, gate, residual: (m, n). out may be gate or residual.
+    x: (m, k); w: (n, k), or its pieces along `axis`; bias: (n,); out, gate, residual: (m, n). out may be gate or
+    residual. The bits of the result do not depend on how w is cut; along k it is cut at multiples of K_ALIGN.
     """
 
 def rope_angles(out: _Float32, positions: _Int32, inv_freq: _Float32, factor: float, *, isa: str = "") -> None:
@@ -166,14 +171,15 @@ class Program:
     @property
     def workspace_bytes(self) -> int: ...
     def buffer(self, name: str, width: int, *, outputs: bool = False) -> None: ...
-    def embedding(self, out: str, table: _Stored) -> None: ...
+    def embedding(self, out: str, table: _Matrix, *, axis: int = 0) -> None: ...
     def rmsnorm(self, out: str, x: str, weight: _Stored, eps: float) -> None: ...
     def matmul(
         self,
         out: str,
         x: str,
-        w: _Stored,
+        w: _Matrix,
         *,
+        axis: int = 0,
         bias: _Stored | None = None,
         gate: str | None = None,
         residual: str | None = None,

@@ -5,7 +5,8 @@ each call, and `Program` runs the record. This one records for the CPU tiers of 
 same methods.
 
 Every buffer has a row for each token of a batch (or for each row whose logits are wanted) and holds float32. Weights
-are arrays of the stored type: float32, float16, or uint16 for BF16. They are bound as they lie: no cast, no copy.
+are arrays of the stored type: float32, float16, or uint16 for BF16. They are bound as they lie: no cast, no copy, also
+where a matrix lies in several pieces.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inferno import _core
+from inferno.joined import Matrix, pieces
 
 Array = npt.NDArray[Any]
 
@@ -35,9 +37,10 @@ class Backend:
         self.program.buffer(name, width, outputs=outputs)
         return name
 
-    def embedding(self, out: str, table: Array) -> None:
+    def embedding(self, out: str, table: Matrix) -> None:
         """out[t] = table[token_ids[t]]; table: (vocab_size, hidden_size)."""
-        self.program.embedding(out, table)
+        arrays, axis = pieces(table)
+        self.program.embedding(out, arrays, axis=axis)
 
     def rmsnorm(self, out: str, x: str, weight: Array, eps: float) -> None:
         """out = x / sqrt(mean(x^2) + eps) * weight; out may be x."""
@@ -47,14 +50,15 @@ class Backend:
         self,
         out: str,
         x: str,
-        weight: Array,
+        weight: Matrix,
         *,
         bias: Array | None = None,
         gate: str | None = None,
         residual: str | None = None,
     ) -> None:
         """out = (x @ weight.T + bias) * silu(gate) + residual; weight: (n, k). out may be gate or residual, not x."""
-        self.program.matmul(out, x, weight, bias=bias, gate=gate, residual=residual)
+        arrays, axis = pieces(weight)
+        self.program.matmul(out, x, arrays, axis=axis, bias=bias, gate=gate, residual=residual)
 
     def rope_angles(self, out: str, inv_freq: npt.NDArray[np.float32], factor: float) -> None:
         """Cosines and sines (times factor) of each token's position; inv_freq: (head_dim / 2,)."""

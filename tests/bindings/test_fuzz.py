@@ -47,6 +47,16 @@ ANYTHING = st.one_of(arrays(), ANY_INT, st.none(), st.floats(), st.text(max_size
 
 
 @st.composite
+def matrices(draw: st.DrawFn, whole: np.ndarray) -> tuple[np.ndarray | list[np.ndarray], int]:
+    """This matrix in one piece or cut into two, mostly where it may be, and the axis of the cut."""
+    axis = draw(st.sampled_from([0, 1]))
+    at = draw(st.sampled_from([0, 0, 1, 2, 3] if axis == 0 else [0, 0, 8, 16, 1]))
+    if not 0 < at < whole.shape[axis]:
+        return whole, axis + draw(MOSTLY_ZERO)
+    return [np.ascontiguousarray(part) for part in np.split(whole, [at], axis)], axis
+
+
+@st.composite
 def good(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     """A function and arguments whose shapes fit together."""
     m, n, k = (draw(st.sampled_from([0, 1, 2, 13, 33])) for _ in range(3))
@@ -62,14 +72,16 @@ def good(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
 
     cache = {"keys": np.zeros((3, heads, head_dim, 32), kind), "values": np.zeros((3, heads, 32, head_dim), kind)}
     place = {"block_table": i(draw(st.sampled_from([3, 3, 2, 0]))), "first_position": draw(SMALL)}
+    table, w = draw(matrices(np.ones((3, n), kind))), draw(matrices(np.ones((n, k), kind)))
     calls: dict[str, dict[str, Any]] = {
-        "embedding": {"out": f(m, n), "ids": i(m), "table": np.ones((3, n), kind)},
+        "embedding": {"out": f(m, n), "ids": i(m), "table": table[0], "axis": table[1]},
         "rmsnorm": {"out": f(m, n), "x": f(m, n), "weight": np.ones(n, kind), "eps": draw(st.floats(width=32))},
         "silu_mul": {"out": f(n), "gate": f(n), "up": f(n)},
         "matmul": {
             "out": f(m, n),
             "x": f(m, k),
-            "w": np.ones((n, k), kind),
+            "w": w[0],
+            "axis": w[1],
             "gate": f(m, n),
             "residual": f(m, n),
             "bias": np.ones(n, kind),
@@ -114,16 +126,18 @@ def recordings(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     width, other = draw(WIDTHS), draw(WIDTHS)
     heads, head_dim = draw(st.sampled_from([(1, 4), (2, 2), (4, 1), (1, 2), (2, 4), (0, 4)]))
     cache = {"keys": np.zeros((3, heads, head_dim, 32), kind), "values": np.zeros((3, heads, 32, head_dim), kind)}
+    table, w = draw(matrices(np.ones((4, width), kind))), draw(matrices(np.ones((width, other), kind)))
     maybe = st.one_of(st.none(), st.none(), st.none(), NAMES)
     out, x = draw(NAMES), draw(NAMES)
     calls: dict[str, dict[str, Any]] = {
         "buffer": {"name": out, "width": draw(st.one_of(WIDTHS, ANY_INT)), "outputs": draw(st.booleans())},
-        "embedding": {"out": out, "table": np.ones((4, width), kind)},
+        "embedding": {"out": out, "table": table[0], "axis": table[1]},
         "rmsnorm": {"out": out, "x": x, "weight": np.ones(width, kind), "eps": 1e-5},
         "matmul": {
             "out": out,
             "x": x,
-            "w": np.ones((width, other), kind),
+            "w": w[0],
+            "axis": w[1],
             "gate": draw(maybe),
             "residual": draw(maybe),
         },

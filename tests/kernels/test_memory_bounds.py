@@ -69,6 +69,19 @@ def test_embedding(isa: str, kind: str, place: Place) -> None:
 
 
 @pytest.mark.parametrize("kind", STORED)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_embedding_in_pieces(isa: str, kind: str, axis: int, place: Place) -> None:
+    def body() -> None:
+        for dim in TAILS:
+            parts = [place(stored(f32(*((3, dim) if axis == 0 else (7, dim))), kind, 0)) for _ in range(2)]
+            out = place(f32(7, dim if axis == 0 else 2 * dim))
+            ids = place(np.array([0, 2, 3, 5, 1, 4, 0], np.int32))
+            _core.embedding(out, ids, parts, axis=axis, isa=isa)
+
+    assert in_child(body) == 0
+
+
+@pytest.mark.parametrize("kind", STORED)
 def test_rmsnorm(isa: str, kind: str, place: Place) -> None:
     def body() -> None:
         for dim in TAILS:
@@ -87,6 +100,25 @@ def test_matmul(isa: str, kind: str, m: int, place: Place) -> None:
                 more["bias"] = place(stored(f32(n), kind, 0))
                 w = place(stored(f32(n, k), kind, 0))
                 _core.matmul(place(f32(m, n)), place(f32(m, k)), w, isa=isa, **more)
+
+    assert in_child(body) == 0
+
+
+@pytest.mark.parametrize("kind", STORED)
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("m", [1, 5, 13])
+def test_matmul_in_pieces(isa: str, kind: str, m: int, axis: int, place: Place) -> None:
+    """Each piece lies flush against a forbidden page of its own."""
+
+    def body() -> None:
+        for last in [*TAILS, 515]:
+            for n in (1, 7, 25):
+                ks = [8, 24, last] if axis == 1 else [last] * 3
+                w = [place(stored(f32(n, k), kind, 0)) for k in ks]
+                k, columns = (sum(ks), n) if axis == 1 else (last, 3 * n)
+                more = {name: place(f32(m, columns)) for name in ("gate", "residual")}
+                more["bias"] = place(stored(f32(columns), kind, 0))
+                _core.matmul(place(f32(m, columns)), place(f32(m, k)), w, axis=axis, isa=isa, **more)
 
     assert in_child(body) == 0
 

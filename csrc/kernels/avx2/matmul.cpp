@@ -24,7 +24,7 @@ constexpr std::size_t kNc = kMatMulColumns, kKc = 512;
 // Rows of x that share a panel: their lane sums lie in scratch between two steps along k, 32 bytes for each output.
 constexpr std::size_t kMc = 512;
 
-static_assert(kNc % kNr == 0 && kNc % kLanes == 0 && kKc % kLanes == 0);
+static_assert(kNc % kNr == 0 && kNc % kLanes == 0 && kKc % kLanes == 0 && kMatMulAlign == kLanes);
 constexpr std::size_t kPanelFloats = kNc * kKc;
 constexpr std::size_t kSumFloats = kMc * kNc * kLanes;
 static_assert((kPanelFloats + kSumFloats) * sizeof(float) <= kMatMulScratchBytes);
@@ -34,7 +34,7 @@ static_assert((kPanelFloats + kSumFloats) * sizeof(float) <= kMatMulScratchBytes
 constexpr std::size_t kPrefetchBytes = 512;
 constexpr std::size_t kCacheLine = 64;
 
-// Rows of w where they lie.
+// Rows of one segment of w where they lie.
 template <class W>
 struct Rows {
   static constexpr std::size_t kPerLine = kCacheLine / sizeof(typename W::Storage);
@@ -150,13 +150,17 @@ void with_constant(std::size_t n, F f) {
 template <class W, std::size_t MR, std::size_t NR>
 void stream_columns(const MatMulArgs& a, float* lanes, std::size_t begin, std::size_t end) {
   for (std::size_t j = begin; j < end; j += NR) {
-    const Rows<W> rows{elements<W>(a.w) + j * a.k, a.k};
     with_constant<NR>(end - j < NR ? end - j : NR, [&](auto columns) {
       for (std::size_t i = 0; i < a.m; i += MR) {
         with_constant<MR>(a.m - i < MR ? a.m - i : MR, [&](auto tokens) {
           Tile<tokens, columns> tile;
           tile.clear();
-          tile.add(rows, a.x + i * a.ldx, a.ldx, a.k);
+          const float* x = a.x + i * a.ldx;
+          for (std::size_t s = 0; s < a.segment_count; ++s) {
+            const auto [data, k] = a.segments[s];
+            tile.add(Rows<W>{elements<W>(data) + j * k, k}, x, a.ldx, k);
+            x += k;
+          }
           tile.store_lanes(lanes + (i * kNc + (j - begin)) * kLanes, kNc * kLanes);
         });
       }
@@ -165,10 +169,9 @@ void stream_columns(const MatMulArgs& a, float* lanes, std::size_t begin, std::s
   for (std::size_t i = 0; i < a.m; ++i) finish(a, lanes + i * kNc * kLanes, i, begin, end);
 }
 
-// Widens w[begin + j, p_begin + p] for j < columns, p < depth into panels of kNr columns; the rest of a panel is zero.
+// Widens w[j, p] for j < columns, p < depth into panels of kNr columns; the rest of a panel is zero.
 template <class W>
-void fill_panel(float* panel, const MatMulArgs& a, std::size_t begin, std::size_t columns, std::size_t p_begin,
-                std::size_t depth) {
+void fill_panel(float* panel, const Rows<W>& w, std::size_t columns, std::size_t depth) {
   const std::size_t padded = (depth + kLanes - 1) / kLanes * kLanes;
   for (std::size_t j = 0; j < kNc; ++j) {
     float* out = panel + (j / kNr * kNr) * padded + j % kNr * kLanes;
@@ -176,10 +179,31 @@ void fill_panel(float* panel, const MatMulArgs& a, std::size_t begin, std::size_
       for (std::size_t p = 0; p < padded; p += kLanes) _mm256_store_ps(out + p * kNr, _mm256_setzero_ps());
       continue;
     }
-    const typename W::Storage* row = elements<W>(a.w) + (begin + j) * a.k + p_begin;
     std::size_t p = 0;
-    for (; p + kLanes <= depth; p += kLanes) _mm256_store_ps(out + p * kNr, load(W{}, row + p));
-    if (p < depth) _mm256_store_ps(out + p * kNr, load_part(W{}, row + p, depth - p));
+    for (; p + kLanes <= depth; p += kLanes) _mm256_store_ps(out + p * kNr, w.at(j, p));
+    if (p < depth) _mm256_store_ps(out + p * kNr, w.part(j, p, depth - p));
+  }
+}
+
+// Adds the products of columns [0, columns) and k in [0, depth) to the lanes of `rows` rows of x; `fresh` lanes are
+// set.
+void add_panel(const float* panel, float* lanes, const float* x, std::size_t ldx, std::size_t rows, std::size_t columns,
+               std::size_t depth, bool fresh) {
+  const std::size_t padded = (depth + kLanes - 1) / kLanes * kLanes;
+  for (std::size_t i = 0; i < rows; i += kMr) {
+    with_constant<kMr>(rows - i < kMr ? rows - i : kMr, [&](auto tokens) {
+      float* row_lanes = lanes + i * kNc * kLanes;
+      for (std::size_t j = 0; j < columns; j += kNr) {
+        Tile<tokens, kNr> tile;
+        if (fresh) {
+          tile.clear();
+        } else {
+          tile.load_lanes(row_lanes + j * kLanes, kNc * kLanes);
+        }
+        tile.add(Panel{panel + j * padded}, x + i * ldx, ldx, depth);
+        tile.store_lanes(row_lanes + j * kLanes, kNc * kLanes);
+      }
+    });
   }
 }
 
@@ -187,25 +211,17 @@ void fill_panel(float* panel, const MatMulArgs& a, std::size_t begin, std::size_
 template <class W>
 void panel_columns(const MatMulArgs& a, float* panel, float* lanes, std::size_t i_begin, std::size_t i_end,
                    std::size_t begin, std::size_t end) {
-  for (std::size_t p = 0; p < a.k; p += kKc) {
-    const std::size_t depth = a.k - p < kKc ? a.k - p : kKc;
-    const std::size_t padded = (depth + kLanes - 1) / kLanes * kLanes;
-    fill_panel<W>(panel, a, begin, end - begin, p, depth);
-    for (std::size_t i = i_begin; i < i_end; i += kMr) {
-      with_constant<kMr>(i_end - i < kMr ? i_end - i : kMr, [&](auto tokens) {
-        float* row_lanes = lanes + (i - i_begin) * kNc * kLanes;
-        for (std::size_t j = 0; j < end - begin; j += kNr) {
-          Tile<tokens, kNr> tile;
-          if (p == 0) {
-            tile.clear();
-          } else {
-            tile.load_lanes(row_lanes + j * kLanes, kNc * kLanes);
-          }
-          tile.add(Panel{panel + j * padded}, a.x + i * a.ldx + p, a.ldx, depth);
-          tile.store_lanes(row_lanes + j * kLanes, kNc * kLanes);
-        }
-      });
+  const float* x = a.x + i_begin * a.ldx;
+  bool fresh = true;
+  for (std::size_t s = 0; s < a.segment_count; ++s) {
+    const auto [data, k] = a.segments[s];
+    for (std::size_t p = 0; p < k; p += kKc) {
+      const std::size_t depth = k - p < kKc ? k - p : kKc;
+      fill_panel(panel, Rows<W>{elements<W>(data) + begin * k + p, k}, end - begin, depth);
+      add_panel(panel, lanes, x + p, a.ldx, i_end - i_begin, end - begin, depth, fresh);
+      fresh = false;
     }
+    x += k;
   }
   for (std::size_t i = i_begin; i < i_end; ++i) finish(a, lanes + (i - i_begin) * kNc * kLanes, i, begin, end);
 }

@@ -5,16 +5,21 @@ namespace inferno::kernels::scalar {
 namespace {
 
 // Eight partial sums: the rounding error grows with k / 8, and a compiler may keep them in vector registers.
-constexpr std::size_t kLanes = 8;
+constexpr std::size_t kLanes = kMatMulAlign;
 
 template <class W>
-float dot(const float* x, const void* w, std::size_t offset, std::size_t k) {
+float dot(const float* x, const MatMulArgs& a, std::size_t row) {
   float lanes[kLanes] = {};
-  std::size_t p = 0;
-  for (; p + kLanes <= k; p += kLanes) {
-    for (std::size_t l = 0; l < kLanes; ++l) lanes[l] += x[p + l] * get<W>(w, offset + p + l);
+  for (std::size_t s = 0; s < a.segment_count; ++s) {
+    const auto [w, k] = a.segments[s];
+    const std::size_t offset = row * k;
+    std::size_t p = 0;
+    for (; p + kLanes <= k; p += kLanes) {
+      for (std::size_t l = 0; l < kLanes; ++l) lanes[l] += x[p + l] * get<W>(w, offset + p + l);
+    }
+    for (std::size_t l = 0; p + l < k; ++l) lanes[l] += x[p + l] * get<W>(w, offset + p + l);
+    x += k;
   }
-  for (std::size_t l = 0; p + l < k; ++l) lanes[l] += x[p + l] * get<W>(w, offset + p + l);
   return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
 }
 
@@ -44,7 +49,7 @@ template <class W>
 void matmul(const MatMulArgs& a) {
   for (std::size_t j = a.n_begin; j < a.n_end; ++j) {
     for (std::size_t i = 0; i < a.m; ++i) {
-      a.out[i * a.ldo + j] = finish(a.epilogue, dot<W>(a.x + i * a.ldx, a.w, j * a.k, a.k), i, j);
+      a.out[i * a.ldo + j] = finish(a.epilogue, dot<W>(a.x + i * a.ldx, a, j), i, j);
     }
   }
 }
