@@ -110,6 +110,12 @@ class Report:
             return "cannot run"
         return "needs attention" if any(finding.severity == "warning" for finding in self.findings) else "ready"
 
+    def _repr_html_(self) -> str:
+        """The report as a notebook shows it."""
+        from inferno.analysis.render import report_html
+
+        return report_html(self)
+
     def raise_for_errors(self) -> None:
         """Raises what loading the model raises: the error of the first finding that has one."""
         raise_first(self.findings)
