@@ -17,7 +17,8 @@ from typing import Any
 from inferno.analysis.deep_findings import deep_findings
 from inferno.analysis.report import Report
 from inferno.analysis.values import Scan, TensorValues
-from inferno.checkpoint.survey import survey_weights
+from inferno.checkpoint.meta import unequal_replicas
+from inferno.checkpoint.survey import Survey, survey_weights
 from inferno.checkpoint.tensor import Tensor
 from inferno.checkpoint.tied import EMBEDDING, HEAD
 from inferno.errors import CheckpointError, InfernoError
@@ -25,6 +26,7 @@ from inferno.files import open_regular, show_name
 from inferno.findings import Finding
 from inferno.model_folder import list_folder
 from inferno.progress import Progress, SilentProgress
+from inferno.units import size
 
 _PIECE = 4 << 20
 _SHA256_DIGITS, _GIT_DIGITS = 64, 40
@@ -55,12 +57,14 @@ class FileHash:
 @dataclass(frozen=True)
 class DeepReport:
     """What the values say. `tensors` are in the order of files; `tied_equal` says whether embedding and head, both
-    stored, have equal bytes (None if they are not both stored in one type and shape).
+    stored, have equal bytes (None if they are not both stored in one type and shape). `unequal_replicas` names tensors
+    of which shards hold copies that differ. `nbytes` were read.
     """
 
     tensors: tuple[TensorValues, ...] = ()
     files: tuple[FileHash, ...] = ()
     tied_equal: bool | None = None
+    unequal_replicas: tuple[str, ...] = ()
     nbytes: int = 0
     findings: tuple[Finding, ...] = ()
 
@@ -71,7 +75,8 @@ def deep_scan(report: Report, progress: Progress | None = None) -> DeepReport:
     What is wrong with values or files is in the findings: nothing is raised for it.
     """
     progress = progress or SilentProgress()
-    tensors = _tensors(report)
+    survey = _survey(report)
+    tensors = {} if survey is None else survey.tensors
     paths = {file.path: file.name for file in report.files if file.nbytes is not None}
     total = sum(file.nbytes or 0 for file in report.files)
     parts: dict[Path, list[tuple[str, Tensor]]] = {path: [] for path in paths}
@@ -80,7 +85,7 @@ def deep_scan(report: Report, progress: Progress | None = None) -> DeepReport:
             parts.setdefault(part.file, []).append((name, part))
     scans: dict[str, list[Scan]] = {}
     files = []
-    progress.start(f"Reading every weight of {show_name(report.name)} ({total / 1e9:.1f} GB)", total)
+    progress.start(f"Reading every weight of {show_name(report.name)} ({size(total)})", total)
     try:
         for path, inside in parts.items():
             files.append(_read_file(path, paths.get(path, path.name), inside, scans, progress))
@@ -89,17 +94,17 @@ def deep_scan(report: Report, progress: Progress | None = None) -> DeepReport:
     values = tuple(TensorValues.of(name, found) for name, found in scans.items())
     tied_equal = _equal_heads(tensors)
     ties = report.config is not None and report.config.tie_word_embeddings
-    findings = deep_findings(values, files, tied_equal if ties else None, report.path)
-    return DeepReport(values, tuple(files), tied_equal, sum(file.nbytes for file in files), tuple(findings))
+    unequal = () if survey is None else unequal_replicas(survey.replicas)
+    findings = deep_findings(values, files, tied_equal if ties else None, unequal, report.path)
+    return DeepReport(values, tuple(files), tied_equal, unequal, sum(file.nbytes for file in files), tuple(findings))
 
 
-def _tensors(report: Report) -> Mapping[str, Any]:
-    if report.checkpoint is not None:
-        return report.checkpoint
+def _survey(report: Report) -> Survey | None:
+    """The tensors of a report once more, for reading; also of a model of which some file is broken."""
     try:
-        return survey_weights(report.path, list_folder(report.path)).tensors
+        return survey_weights(report.path, list_folder(report.path))
     except InfernoError:
-        return {}
+        return None
 
 
 def _read_file(
@@ -108,16 +113,16 @@ def _read_file(
     promised, why = promised_hash(path)
     digest = hashlib.sha256()
     try:
-        with _opened(path) as (fd, size):
-            stream = _Stream(fd, size, digest, progress)
+        with _opened(path) as (fd, nbytes):
+            stream = _Stream(fd, digest, progress)
             for tensor_name, part in sorted(parts, key=lambda item: item[1].offset):
                 scan = Scan(tensor_name, part.dtype, part.shape)
                 stream.skip_to(part.offset)
                 for piece in stream.read(part.offset, part.nbytes):
                     scan.add(piece)
                 scans.setdefault(tensor_name, []).append(scan)
-            stream.skip_to(size)
-            return FileHash(name, size, digest.hexdigest(), promised, why)
+            stream.skip_to(nbytes)
+            return FileHash(name, nbytes, digest.hexdigest(), promised, why)
     except (InfernoError, OSError) as error:
         return FileHash(name, 0, "", promised, why, error=str(error))
 
@@ -125,8 +130,8 @@ def _read_file(
 class _Stream:
     """A file that is hashed in order, whatever is read of it."""
 
-    def __init__(self, fd: int, size: int, digest: Any, progress: Progress) -> None:
-        self._fd, self._size, self._digest, self._progress = fd, size, digest, progress
+    def __init__(self, fd: int, digest: Any, progress: Progress) -> None:
+        self._fd, self._digest, self._progress = fd, digest, progress
         self._hashed = 0
         self._buffer = memoryview(bytearray(_PIECE))
 

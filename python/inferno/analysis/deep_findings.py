@@ -26,9 +26,14 @@ _AGAIN = "download the file again, or ask whoever made it for a sound one"
 
 
 def deep_findings(
-    tensors: Sequence[TensorValues], files: Iterable[FileHash], tied_equal: bool | None, folder: Path
+    tensors: Sequence[TensorValues],
+    files: Iterable[FileHash],
+    tied_equal: bool | None,
+    unequal: Sequence[str],
+    folder: Path,
 ) -> Iterable[Finding]:
-    """The findings, one of a kind. `tied_equal` is None unless the config ties embedding and head."""
+    """The findings, one of a kind. `tied_equal` is None unless the config ties embedding and head; `unequal` names
+    tensors whose copies in several shards differ."""
     for file in files:
         yield from _file(file, folder)
     yield from _told(
@@ -75,6 +80,11 @@ def deep_findings(
         f"{{}} rows have a root mean square above {OUTLIER:g} times that of the median row",
     )
     yield from _saturated(tensors)
+    if unequal:
+        where, message = show_some(patterns(unequal)), "must be equal in every shard; got copies that differ"
+        yield Finding(
+            "warning", "deep-replicas-differ", where, message, "the shards come from different models: fetch all"
+        )
     if tied_equal is not None:
         yield _tied(tied_equal)
 

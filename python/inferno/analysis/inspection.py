@@ -13,6 +13,7 @@ from inferno.kv_cache import check_kv_cache_type
 
 if TYPE_CHECKING:
     from inferno.analysis.deep import DeepReport
+    from inferno.analysis.forecast import Forecast
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Inspection:
 
     report: Report
     plan: Plan | None = None
+    forecast: Forecast | None = None
     deep: DeepReport | None = None
 
     @property

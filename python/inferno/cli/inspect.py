@@ -16,7 +16,10 @@ from inferno.errors import InfernoError
 from inferno.progress import stderr_progress
 
 if TYPE_CHECKING:
+    from inferno.analysis.forecast import Forecast
     from inferno.analysis.inspection import Inspection
+    from inferno.analysis.plan import Plan
+    from inferno.progress import Progress
 
 NAME = "inspect"
 HELP = "say what a model is, and whether and how it runs here"
@@ -36,6 +39,8 @@ def add_flags(flags: Flags) -> None:
     flags.add("--deep", action="store_true",
               help="read all values too: NaN, zero and outlier rows, bad scales, SHA-256 of each file")  # fmt: skip
     add_machine(flags)
+    flags.add("--measure", action="store_true", help="measure this machine again before the forecast of speed")
+    flags.add("--no-forecast", action="store_true", help="leave the forecast out; it needs a measurement, once")
     flags.add("--json", action="store_true", help="one JSON object on stdout instead of the text")
     flags.add("--html", metavar="FILE", help="write a page that needs nothing else, instead of the text")
 
@@ -55,12 +60,28 @@ def run(args: argparse.Namespace) -> int:
         kv_cache_type=args.kv_cache_type or "f16",
         isa=args.isa,
     )
+    if inspection.plan is not None and not args.no_forecast:
+        inspection = replace(inspection, forecast=_forecast(inspection.plan, bool(args.measure), progress))
     if args.deep:
         from inferno.analysis.deep import deep_scan
 
         inspection = replace(inspection, deep=deep_scan(report, progress))
     _show(args, inspection)
     return 1 if inspection.status == "cannot run" else 0
+
+
+def _forecast(plan: Plan, measure_again: bool, progress: Progress) -> Forecast | None:
+    """None where the speed of a stored type is not known, or where the context does not fit."""
+    if any(finding.severity == "error" for finding in plan.findings):
+        return None
+    from inferno import hardware
+    from inferno.analysis.forecast import forecast, workload
+
+    limits = hardware.limits(plan.threads, plan.isa, measure_again=measure_again, progress=progress)
+    try:
+        return forecast(workload(plan), limits, plan.context.available_bytes)
+    except KeyError:
+        return None
 
 
 def _show(args: argparse.Namespace, inspection: Inspection) -> None:

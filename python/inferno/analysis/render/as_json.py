@@ -17,6 +17,7 @@ from inferno.findings import Finding
 
 if TYPE_CHECKING:
     from inferno.analysis.deep import DeepReport
+    from inferno.analysis.forecast import Forecast
     from inferno.config import LlamaConfig
 
 JSON_SCHEMA = "inferno.inspect/1"
@@ -59,6 +60,7 @@ def as_json(inspection: Inspection) -> dict[str, Any]:
             for tensor in report.tensors
         ],
         "plan": None if inspection.plan is None else _plan(inspection.plan),
+        "forecast": None if inspection.forecast is None else _forecast(inspection.forecast),
         "deep": None if inspection.deep is None else _deep(inspection.deep),
         "findings": [_finding(finding) for finding in inspection.findings],
     }
@@ -135,10 +137,21 @@ def _plan(plan: Plan) -> dict[str, Any]:
     }
 
 
+def _forecast(forecast: Forecast) -> dict[str, Any]:
+    limits = forecast.limits
+    return {
+        **forecast.as_json(),
+        "measured": limits.measured,
+        "read_bandwidth": limits.read_bandwidth.median,
+        "multiply_adds": limits.fma_peak.median,
+    }
+
+
 def _deep(deep: DeepReport) -> dict[str, Any]:
     return {
         "bytes_read": deep.nbytes,
         "tied_equal": deep.tied_equal,
+        "unequal_replicas": list(deep.unequal_replicas),
         "files": [
             {
                 "name": file.name,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from inferno.analysis.forecast import Forecast, Speed
 from inferno.analysis.inspection import Inspection
 from inferno.analysis.plan import Plan
 from inferno.analysis.report import Report, TensorInfo
@@ -75,6 +76,7 @@ def sections(inspection: Inspection, tensors: bool = False) -> list[Section]:
         Section("Files", (_files(report.files),)) if report.files else None,
         Section("Storage", (Facts(tuple(_storage(report))),)) if report.tensors else None,
         *([] if inspection.plan is None else _plan_sections(inspection.plan)),
+        None if inspection.forecast is None else _forecast_section(inspection.forecast),
         None if inspection.deep is None else _deep_section(inspection),
         Section("Tensors", (tensor_table(report.tensors),)) if tensors and report.tensors else None,
         Section("Findings", (FindingList(inspection.findings),)) if inspection.findings else None,
@@ -162,7 +164,7 @@ def _files(files: Sequence[WeightFile]) -> Table:
 def file_state(file: WeightFile) -> str:
     """ "ok", "missing", or what is wrong with the file."""
     if file.error is not None:
-        return Finding.from_error(file.error).message
+        return Finding.from_error(file.error, file.path).message
     return "missing" if file.nbytes is None else "ok"
 
 
@@ -245,6 +247,32 @@ def _kernels(plan: Plan) -> Table:
     ]
     header = ("operation", "stored", "kernel", "uses", "weights", "tier that runs it")
     return Table(header, tuple(rows), frozenset({3, 4}), wide=5)
+
+
+def _forecast_section(forecast: Forecast) -> Section:
+    limits = forecast.limits
+    needed = f"weights {size(forecast.weight_bytes)}, buffers {size(forecast.workspace_bytes)}"
+    largest = forecast.largest_context
+    room = (
+        f"room for the keys and values of {plural(largest, 'token')} beside them"
+        if largest
+        else "more than the memory that is available: weights will be read from disk again and again"
+    )
+    rows = (
+        ("decode", f"{_speed(forecast.decode)}; {_speed(forecast.decode_full)} at the end of the context"),
+        ("prompt", _speed(forecast.prefill)),
+        ("memory", f"{needed}; {room}"),
+        (
+            "measured",
+            f"{limits.read_bandwidth.median / 1e9:.1f} GB/s read, "
+            f"{limits.fma_peak.median / 1e9:.1f} G multiply-adds/s, {plural(limits.threads, 'thread')} of {limits.isa}, on {limits.measured}",
+        ),
+    )
+    return Section("Forecast", (Facts(rows),))
+
+
+def _speed(speed: Speed) -> str:
+    return f"{speed.expected:.3g} tokens/s ({speed.low:.3g} to {speed.high:.3g})"
 
 
 def _deep_section(inspection: Inspection) -> Section:
