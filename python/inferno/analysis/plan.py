@@ -48,8 +48,9 @@ class Plan:
 
     @property
     def warnings(self) -> list[str]:
-        """What a user should know of this model, a line each: the report's warnings, then the plan's."""
-        return [str(found) for found in (*self.report.findings, *self.findings) if found.severity == "warning"]
+        """What a user should know at a load, a line each: the report's warnings, then how the plan departs from it."""
+        told = [found for found in self.report.findings if found.severity == "warning"]
+        return [str(found) for found in (*told, *self.findings) if found.severity != "error"]
 
     def raise_for_errors(self) -> None:
         """Raises what loading raises."""
@@ -78,7 +79,7 @@ def make_plan(
     threads = hardware.check_threads(threads)
     tier = hardware.check_isa(isa)
     check_kv_cache_type(kv_cache_type)
-    context = choose_context(config, kv_cache_type, ctx_size)
+    context = choose_context(config, kv_cache_type, ctx_size, ckpt.nbytes)
     bindings, errors = bind(ckpt, uses(config, head, report.interleaved_rope), kv_cache_type, tier)
     findings = (*(Finding.from_error(error, report.path) for error in errors), *context.findings)
     return Plan(report, ckpt, config, head, tier, threads, kv_cache_type, context, tuple(bindings), findings)
