@@ -21,7 +21,7 @@ def read_prompt(positional: str | None, flag: str | None) -> str:
     given = positional if positional is not None else flag
     if given is not None and given != "-":
         return _checked_argument(given)
-    if given is None and _is_terminal():
+    if given is None and is_terminal():
         raise UsageError('prompt: must be given: inferno generate "What is gravity?", or -p, or through a pipe')
     text = _read_stdin()
     if not text:
@@ -29,7 +29,8 @@ def read_prompt(positional: str | None, flag: str | None) -> str:
     return text
 
 
-def _is_terminal() -> bool:
+def is_terminal() -> bool:
+    """Whether nothing is piped into stdin."""
     return sys.stdin is None or sys.stdin.isatty()
 
 
@@ -43,15 +44,21 @@ def _checked_argument(text: str) -> str:
     return text
 
 
-def _read_stdin() -> str:
+def stdin_bytes(what: str) -> bytes:
+    """All of stdin. UsageError if it is closed or unreadable, TextError if it is too long to be `what`."""
     if sys.stdin is None:
-        raise UsageError(f"{_STDIN}: must be open to read a prompt from it; got a closed one")
+        raise UsageError(f"{_STDIN}: must be open to read {what} from it; got a closed one")
     try:
         data = sys.stdin.buffer.read(MAX_PROMPT_BYTES + 1)
     except OSError as error:
         raise UsageError(f"{_STDIN}: must be readable; got {error.strerror or error}") from None
     if len(data) > MAX_PROMPT_BYTES:
-        raise TextError(f"{_STDIN}: must be a prompt of at most {MAX_PROMPT_BYTES >> 20} MB; got more")
+        raise TextError(f"{_STDIN}: must be {what} of at most {MAX_PROMPT_BYTES >> 20} MB; got more")
+    return data
+
+
+def _read_stdin() -> str:
+    data = stdin_bytes("a prompt")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
