@@ -246,10 +246,8 @@ class LLM:
         self._checked_ids(ids, "prompt")
         if len(ids) >= model.ctx_size:
             raise ContextLengthError(_too_long("prompt", len(ids), model.ctx_size))
-        eos = self.config.eos_token_ids
-        if tokenizer.eos_token_id is not None:
-            eos |= {tokenizer.eos_token_id}
-        sampling = resolve_sampling(params, self.config.generation, eos)
+        ends = self.config.eos_token_ids | tokenizer.stop_token_ids
+        sampling = resolve_sampling(params, self.config.generation, ends)
         output = new_output(text, list(ids), sampling)
         return Generation(Request(admission, tokenizer, output, sampling, called_at, progress))
 
