@@ -44,12 +44,11 @@ def to_metas_order(weight: np.ndarray, head_dim: int) -> np.ndarray:
     return weight.reshape(heads, 2, head_dim // 2, -1).swapaxes(1, 2).reshape(weight.shape)
 
 
-def meta_tensors(tensors: Mapping[str, np.ndarray], head_dim: int) -> dict[str, np.ndarray]:
-    """All tensors under Meta's names, q and k in Meta's order."""
+def meta_tensors(tensors: Mapping[str, np.ndarray], head_dim: int, permute: bool = True) -> dict[str, np.ndarray]:
+    """All tensors under Meta's names, q and k in Meta's order unless `permute` is false."""
+    permuted = ("q_proj.weight", "k_proj.weight") if permute else ()
     return {
-        meta_name(name): to_metas_order(stored, head_dim)
-        if name.endswith(("q_proj.weight", "k_proj.weight"))
-        else stored
+        meta_name(name): to_metas_order(stored, head_dim) if name.endswith(permuted) else stored
         for name, stored in tensors.items()
     }
 
@@ -90,17 +89,19 @@ def write_meta(
     form: str = "pth",
     embedding_axis: int = 0,
     params: Mapping[str, Any] | None = None,
+    permute: bool = True,
 ) -> Path:
     """Writes params.json and consolidated.NN.<form> into `folder` (made if absent) and returns it.
 
     `tensors` and `config` are those of Hugging Face's layout (`tiny.stored_tensors`, `tiny.tiny_config`); `params`
-    overrides what is made of `config`.
+    overrides what is made of `config`. Without `permute` the rows of q and k keep Hugging Face's order, which is wrong.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "params.json").write_text(json.dumps({**meta_params(config), **(params or {})}))
     head_dim = config["hidden_size"] // config["num_attention_heads"]
     pieces = {
-        name: split(name, stored, shards, embedding_axis) for name, stored in meta_tensors(tensors, head_dim).items()
+        name: split(name, stored, shards, embedding_axis)
+        for name, stored in meta_tensors(tensors, head_dim, permute).items()
     }
     for shard in range(shards):
         path = folder / f"consolidated.{shard:02d}.{form}"
