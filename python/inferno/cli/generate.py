@@ -81,10 +81,12 @@ def run(args: argparse.Namespace) -> None:
     generation = _begin(args, llm, prompt, params, bar, notes)
     with generation:
         _stream(generation, bar, llm, show=not args.json)
-    measured = None if args.quiet else report.measure_bandwidth(llm, generation.output.metrics)
+    metrics = generation.output.metrics
+    measured = None if args.quiet else report.measure_bandwidth(llm, metrics)
+    comparison = None if args.quiet and not args.json else report.compare_with_forecast(llm, metrics)
     if args.json:
-        write(report.json_text(llm, generation, measured) + "\n")
-    notes(report.closing_line(generation, measured))
+        write(report.json_text(llm, generation, measured, comparison) + "\n")
+    notes(report.closing_line(generation, measured, comparison))
 
 
 def _sampling(args: argparse.Namespace) -> SamplingParams:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from inferno.units import count, plural, size
 
 if TYPE_CHECKING:
+    from inferno.analysis.forecast import Comparison
     from inferno.engine.generation import Generation
     from inferno.engine.llm import LLM
     from inferno.engine.outputs import Metrics
@@ -56,7 +57,22 @@ def measure_bandwidth(llm: LLM, metrics: Metrics) -> Bandwidth | None:
     return Bandwidth(measured, nbytes * speed / measured)
 
 
-def closing_line(generation: Generation, bandwidth: Bandwidth | None) -> str:
+def compare_with_forecast(llm: LLM, metrics: Metrics) -> Comparison | None:
+    """The run beside what was to be expected of it; None if this machine has not been measured yet."""
+    from inferno.analysis.forecast import compare, forecast, workload
+    from inferno.hardware.cached import known_limits
+
+    plan = llm.model.plan
+    limits = known_limits(plan.threads, plan.isa)
+    if limits is None:
+        return None
+    try:
+        return compare(forecast(workload(plan), limits, plan.context.available_bytes), metrics)
+    except KeyError:
+        return None
+
+
+def closing_line(generation: Generation, bandwidth: Bandwidth | None, comparison: Comparison | None) -> str:
     """Speeds, the wait for the first token, memory, and what repeats the answer."""
     from inferno import hardware
 
@@ -70,13 +86,16 @@ def closing_line(generation: Generation, bandwidth: Bandwidth | None) -> str:
     if bandwidth is not None:
         measured = f"{bandwidth.bytes_per_second / 1e9:.1f} GB/s"
         parts.append(f"{100 * bandwidth.share:.0f} % of the measured memory bandwidth ({measured})")
+    if comparison is not None and comparison.decode_ratio is not None:
+        expected = f"{comparison.decode_expected:.1f} tokens/s"
+        parts.append(f"{100 * comparison.decode_ratio:.0f} % of the forecast ({expected})")
     if completion.finish_reason == "length":
         parts.append("ended by length")
     parts.append(_how(generation.sampling.temperature, completion.seed))
     return "; ".join(parts)
 
 
-def json_text(llm: LLM, generation: Generation, bandwidth: Bandwidth | None) -> str:
+def json_text(llm: LLM, generation: Generation, bandwidth: Bandwidth | None, comparison: Comparison | None) -> str:
     """One object on one line. Fields may be added to a schema; a changed meaning is a new schema."""
     import json
 
@@ -113,6 +132,7 @@ def json_text(llm: LLM, generation: Generation, bandwidth: Bandwidth | None) -> 
                 "generation_tokens_per_second": metrics.generation_tokens_per_second,
                 "peak_memory_bytes": hardware.peak_memory(),
                 "memory_bandwidth": None if bandwidth is None else asdict(bandwidth),
+                "forecast": None if comparison is None else asdict(comparison),
             },
         }
     )
