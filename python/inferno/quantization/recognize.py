@@ -17,7 +17,7 @@ from inferno.files import show, show_some
 
 FLOAT = "float"
 UNKNOWN = "unknown"
-_FLOATS = frozenset({"F32", "F16", "BF16"})
+_FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ def _signature(name: str, methods: str, **suffixes: str) -> Signature:
 
 _CT = "compressed-tensors"
 _SCALES = "F32 F16 BF16"
-# The first that fits counts: the more particular stand before the more general.
+# Of those that fit, the one with the most suffixes counts; of equals, the first that goes with the config's quant_method,
+# else the first.
 SIGNATURES: tuple[Signature, ...] = (
     _signature("nvfp4", f"{_CT} modelopt", weight_packed="U8", weight_scale="F8_E4M3", weight_global_scale="F32"),
     _signature("mxfp4", f"{_CT} mxfp4 quark", weight_packed="U8", weight_scale="U8 F8_E8M0"),
@@ -49,10 +50,12 @@ SIGNATURES: tuple[Signature, ...] = (
     _signature("pack-quantized", _CT, weight_packed="I32", weight_scale=_SCALES, weight_shape="I64 I32"),
     _signature("uint8", _CT, weight="U8", weight_scale=_SCALES, weight_zero_point="U8 I8"),
     _signature("int-quantized", _CT, weight="I8", weight_scale=_SCALES),
-    _signature("float-quantized", f"{_CT} fp8 modelopt", weight="F8_E4M3", weight_scale=_SCALES),
+    _signature("float-quantized", f"{_CT} fp8 fbgemm_fp8 modelopt quark", weight="F8_E4M3", weight_scale=_SCALES),
     _signature("fp8-block", "fp8", weight="F8_E4M3", weight_scale_inv=_SCALES),
     _signature("gptq", "gptq", qweight="I32", qzeros="I32", scales=_SCALES, g_idx="I32"),
-    _signature("awq", "awq gptq", qweight="I32", qzeros="I32", scales=_SCALES),
+    _signature("awq", "awq", qweight="I32", qzeros="I32", scales=_SCALES),
+    # Without its order of groups GPTQ looks like AWQ, packed along the other axis: only the config tells them apart.
+    _signature("gptq", "gptq", qweight="I32", qzeros="I32", scales=_SCALES),
     _signature("bitsandbytes-4bit", "bitsandbytes", weight="U8", weight__absmax="", weight__quant_map="F32"),
     _signature("bitsandbytes-int8", "bitsandbytes", weight="I8", SCB="F32"),
     _signature("torchao", "torchao", _weight_qdata=""),
@@ -97,6 +100,7 @@ def recognize(tensors: Mapping[str, AnyTensor], quantization_config: Mapping[str
     """The scheme that tensors and config agree upon; no weight is read."""
     found = {module: parts for module, parts in _modules(tensors).items() if _is_quantized(parts)}
     method = None if quantization_config is None else quantization_config.get("quant_method")
+    known = method if isinstance(method, str) else ""
     told = [] if quantization_config is None else [_config_evidence(quantization_config)]
     dtypes: dict[str, int] = {}
     for tensor in tensors.values():
@@ -110,7 +114,7 @@ def recognize(tensors: Mapping[str, AnyTensor], quantization_config: Mapping[str
         return Scheme(UNKNOWN, tuple(told), conflict, dtypes)
     by_scheme: dict[str, list[str]] = {}
     for module, parts in found.items():
-        by_scheme.setdefault(_fitting(parts), []).append(module)
+        by_scheme.setdefault(_fitting(parts, known), []).append(module)
     evidence = [*told, *(_tell(name, modules, found) for name, modules in by_scheme.items())]
     name = max(by_scheme, key=lambda scheme: len(by_scheme[scheme]))
     return Scheme(name, tuple(evidence), _conflict(name, by_scheme, quantization_config, method), dtypes)
@@ -127,16 +131,21 @@ def _modules(tensors: Mapping[str, AnyTensor]) -> dict[str, dict[str, str]]:
 
 
 def _is_quantized(parts: Mapping[str, str]) -> bool:
-    return parts.get("weight", "F32") not in _FLOATS or bool(parts.keys() - {"weight", "inv_freq"})
+    # A plain tensor under a name that nothing expects is a stray, not a scheme.
+    return any(suffix in _SIDE or dtype not in _FLOATS for suffix, dtype in parts.items())
 
 
-def _fitting(parts: Mapping[str, str]) -> str:
-    for signature in SIGNATURES:
+def _fitting(parts: Mapping[str, str], method: str) -> str:
+    fitting = [
+        signature
+        for signature in SIGNATURES
         if all(
             suffix in parts and (not dtypes or parts[suffix] in dtypes) for suffix, dtypes in signature.suffixes.items()
-        ):
-            return signature.name
-    return UNKNOWN
+        )
+    ]
+    if not fitting:
+        return UNKNOWN
+    return max(fitting, key=lambda signature: (len(signature.suffixes), method in signature.methods)).name
 
 
 def _tell(scheme: str, modules: list[str], found: Mapping[str, Mapping[str, str]]) -> str:
@@ -153,13 +162,15 @@ def _config_evidence(config: Mapping[str, Any]) -> str:
 def _conflict(
     name: str, by_scheme: Mapping[str, list[str]], config: Mapping[str, Any] | None, method: object
 ) -> str | None:
-    signature = next((signature for signature in SIGNATURES if signature.name == name), None)
-    if signature is None:
+    methods = {method for signature in SIGNATURES if signature.name == name for method in signature.methods}
+    if name == UNKNOWN:
         return "tensors are stored in a form that fits no known scheme"
     if len(by_scheme) > 1:
         return f"layers are stored in different schemes: {', '.join(sorted(by_scheme))}"
     if config is None:
-        return None if not signature.methods else "tensors are quantized, yet config.json has no quantization_config"
-    if method not in signature.methods:
+        return "tensors are quantized, yet config.json has no quantization_config" if methods else None
+    if method is None:
+        return f"tensors are stored as {name}, yet quantization_config has no quant_method"
+    if not isinstance(method, str) or method not in methods:
         return f"tensors are stored as {name}, yet quantization_config says quant_method {show(method)}"
     return None
