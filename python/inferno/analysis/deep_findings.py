@@ -6,6 +6,7 @@ None of it keeps a model from loading, for loading reads no value; so the worst 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from inferno.checkpoint.expected import patterns
 from inferno.checkpoint.tied import EMBEDDING, HEAD
 from inferno.files import show_some
 from inferno.findings import Finding, Severity
-from inferno.units import percent, plural
+from inferno.units import percent
 
 if TYPE_CHECKING:
     from inferno.analysis.deep import FileHash
@@ -23,6 +24,26 @@ if TYPE_CHECKING:
 # Scaling each row by its largest magnitude puts one code of a row at an end: 1 of 100 is the most that short rows give.
 ENDS_LIMIT = 0.01
 _AGAIN = "download the file again, or ask whoever made it for a sound one"
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What is counted in each tensor, and how one or many of it are told."""
+
+    severity: Severity
+    code: str
+    number: Callable[[TensorValues], int]
+    one: str
+    many: str
+    what: str
+    repair: str = ""
+
+    def told(self, tensors: Iterable[TensorValues]) -> Iterable[Finding]:
+        found = [tensor for tensor in tensors if self.number(tensor)]
+        total = sum(map(self.number, found))
+        if total:
+            message = f"{total} {self.one if total == 1 else self.many} {self.what}"
+            yield Finding(self.severity, self.code, _where(found), message, self.repair)
 
 
 def deep_findings(
@@ -36,49 +57,21 @@ def deep_findings(
     tensors whose copies in several shards differ."""
     for file in files:
         yield from _file(file, folder)
-    yield from _told(
-        tensors,
-        "warning",
-        "deep-nan",
-        lambda t: t.nan,
-        "{} weights are NaN: every answer that meets one is NaN",
-        _AGAIN,
-    )
-    yield from _told(
-        tensors,
-        "warning",
-        "deep-infinite",
-        lambda t: t.inf,
-        "{} weights are infinite: every answer that meets one is NaN",
-        _AGAIN,
-    )
-    yield from _told(
-        tensors,
-        "warning",
-        "deep-bad-scale",
-        lambda t: t.bad_scales,
-        "{} scales are NaN, Inf, zero or negative",
-        "quantize the model again",
-    )
-    matrices = [t for t in tensors if t.rows > 1]
-    empty = [t for t in matrices if t.zero_rows == t.rows]
-    if empty:
-        message = f"{plural(len(empty), 'tensor')} of nothing but zeros"
-        yield Finding("warning", "deep-zero-matrix", _where(empty), message, _AGAIN)
-    yield from _told(
-        [t for t in matrices if t.zero_rows < t.rows],
-        "note",
-        "deep-zero-row",
-        lambda t: t.zero_rows,
-        "{} rows hold nothing but zeros: of an embedding, tokens that were never trained",
-    )
-    yield from _told(
-        [t for t in matrices if role_of(t.name) != "quantization"],
-        "note",
-        "deep-outlier-row",
-        lambda t: t.outlier_rows,
-        f"{{}} rows have a root mean square above {OUTLIER:g} times that of the median row",
-    )
+    lost = "every answer that meets one is NaN"
+    matrices = [t for t in tensors if t.rows > 1 and role_of(t.name) != "quantization"]
+    kinds = (
+        _Kind("warning", "deep-nan", lambda t: t.nan, "weight is", "weights are", f"NaN: {lost}", _AGAIN),
+        _Kind("warning", "deep-infinite", lambda t: t.inf, "weight is", "weights are", f"infinite: {lost}", _AGAIN),
+        _Kind("warning", "deep-bad-scale", lambda t: t.bad_scales, "scale is", "scales are",
+              "NaN, Inf, zero or negative", "quantize the model again"),
+        _Kind("warning", "deep-zero-matrix", _all_zero, "matrix is", "matrices are", "nothing but zeros", _AGAIN),
+        _Kind("note", "deep-zero-row", lambda t: 0 if _all_zero(t) else t.zero_rows, "row is", "rows are",
+              "nothing but zeros: of an embedding, tokens that were never trained"),
+        _Kind("note", "deep-outlier-row", lambda t: t.outlier_rows, "row has", "rows have",
+              f"a root mean square above {OUTLIER:g} times that of the median row"),
+    )  # fmt: skip
+    for kind in kinds:
+        yield from kind.told(matrices if "row" in kind.code or "matrix" in kind.code else tensors)
     yield from _saturated(tensors)
     if unequal:
         where, message = show_some(patterns(unequal)), "must be equal in every shard; got copies that differ"
@@ -89,18 +82,8 @@ def deep_findings(
         yield _tied(tied_equal)
 
 
-def _told(
-    tensors: Iterable[TensorValues],
-    severity: Severity,
-    code: str,
-    number: Callable[[TensorValues], int],
-    what: str,
-    repair: str = "",
-) -> Iterable[Finding]:
-    found = [tensor for tensor in tensors if number(tensor)]
-    if found:
-        total = sum(map(number, found))
-        yield Finding(severity, code, _where(found), what.format(total), repair)
+def _all_zero(tensor: TensorValues) -> int:
+    return int(tensor.zero_rows == tensor.rows)
 
 
 def _where(found: Sequence[TensorValues]) -> str:

@@ -265,7 +265,8 @@ def _forecast_section(forecast: Forecast) -> Section:
         (
             "measured",
             f"{limits.read_bandwidth.median / 1e9:.1f} GB/s read, "
-            f"{limits.fma_peak.median / 1e9:.1f} G multiply-adds/s, {plural(limits.threads, 'thread')} of {limits.isa}, on {limits.measured}",
+            f"{limits.fma_peak.median / 1e9:.1f} G multiply-adds/s; "
+            f"{plural(limits.threads, 'thread')} of {limits.isa}, on {limits.measured}",
         ),
     )
     return Section("Forecast", (Facts(rows),))
