@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 from contextlib import suppress
+from datetime import datetime, timezone
 from pathlib import Path
 
 from inferno import _core
@@ -17,6 +19,8 @@ from inferno.progress import Progress, SilentProgress
 _FOLDER = "limits"
 # A file of limits has about 20 kB.
 _MAX_BYTES = 1 << 20
+# How long figures of a busy machine are kept.
+_BUSY_SECONDS = 600
 
 
 def limits(
@@ -29,8 +33,9 @@ def limits(
     """The limits of `threads` threads (None: the usable CPUs) with the tier `isa` (None: the default).
 
     From the cache folder if they were measured before with this build, else measured now, which takes a few seconds
-    and all of the threads. A cache that cannot be read or written costs the measurement and is no error. Raises
-    UsageError or HardwareError for arguments that cannot be.
+    and all of the threads. What was measured while the machine was busy (Limits.steady is false) is kept for ten
+    minutes only. A cache that cannot be read or written costs the measurement and is no error. Raises UsageError or
+    HardwareError for arguments that cannot be.
     """
     key = limits_key(check_threads(threads), check_isa(isa))
     path = limits_path(key)
@@ -84,7 +89,16 @@ def _read(path: Path, key: dict[str, str]) -> Limits | None:
             found = Limits.from_json(json.loads(file.read(_MAX_BYTES)))
     except (OSError, ValueError, RecursionError):
         return None
-    return found if dict(found.key) == key else None
+    return found if dict(found.key) == key and (found.steady or _age(found) < _BUSY_SECONDS) else None
+
+
+def _age(found: Limits) -> float:
+    """Seconds since the measurement; infinitely many if that cannot be told."""
+    try:
+        seconds = (datetime.now(timezone.utc) - datetime.fromisoformat(found.measured)).total_seconds()
+    except (ValueError, TypeError):
+        return math.inf
+    return seconds if seconds >= 0 else math.inf
 
 
 def _write(path: Path, measured: Limits) -> None:

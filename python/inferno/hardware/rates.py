@@ -49,6 +49,9 @@ class AttentionRates:
 # Query heads for each KV head in AttentionRates.decode_shared.
 SHARED_HEADS = 8
 
+# By how much the quartiles of a steady machine's peaks may differ, and a kernel exceed its peak.
+_STEADY = 1.4
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -78,6 +81,15 @@ class Limits:
     gemm: Mapping[str, Mapping[int, Rate]]
     attention: Mapping[str, AttentionRates]
     rows: Rate
+
+    @property
+    def steady(self) -> bool:
+        """Whether the figures agree with each other. On a machine that was busy meanwhile they do not."""
+        peaks = (self.read_bandwidth, self.fma_peak)
+        gemv = max(rate.median for rates in self.gemv.values() for rate in rates.values())
+        gemm = max(rate.median for rates in self.gemm.values() for rate in rates.values())
+        alike = all(peak.high <= _STEADY * peak.low for peak in peaks)
+        return alike and gemv <= _STEADY * self.read_bandwidth.median and gemm <= _STEADY * self.fma_peak.median
 
     @property
     def threads(self) -> int:
