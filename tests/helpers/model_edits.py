@@ -16,6 +16,8 @@ CONFIG = "config.json"
 
 Edit = Callable[[Path], None]
 Header = dict[str, Any]
+# name -> (dtype, shape, data)
+Tensors = dict[str, tuple[str, list[int], bytes]]
 
 
 def edit_json(name: str, changes: Mapping[str, Any] | None = None, without: tuple[str, ...] = ()) -> Edit:
@@ -132,8 +134,8 @@ def rename_tensor(old: str, new: str) -> Edit:
     return rename_tensors(lambda name: new if name == old else name)
 
 
-def edit_tensors(change: Callable[[dict[str, tuple[str, list[int], bytes]]], object]) -> Edit:
-    """Takes a file apart into name -> (dtype, shape, data), and writes what `change` has made of that."""
+def edit_tensors(change: Callable[[Tensors], object]) -> Edit:
+    """Takes the weights apart, and writes what `change` has made of them."""
 
     def edit(folder: Path) -> None:
         tensors = read_tensors(folder / WEIGHTS)
@@ -143,7 +145,7 @@ def edit_tensors(change: Callable[[dict[str, tuple[str, list[int], bytes]]], obj
     return edit
 
 
-def read_tensors(path: Path) -> dict[str, tuple[str, list[int], bytes]]:
+def read_tensors(path: Path) -> Tensors:
     header, data = split(path.read_bytes())
     header.pop("__metadata__", None)
     return {
@@ -169,7 +171,7 @@ def add_tensor(name: str, dtype: str, shape: list[int], width: float) -> Edit:
 
 
 def drop_tensors(*names: str) -> Edit:
-    def change(tensors: dict[str, tuple[str, list[int], bytes]]) -> None:
+    def change(tensors: Tensors) -> None:
         for name in names:
             del tensors[name]
 

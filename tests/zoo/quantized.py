@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from model_edits import CONFIG, Edit, all_of, edit_config, edit_tensors
+from model_edits import CONFIG, Edit, Tensors, all_of, edit_config, edit_tensors
 from zoo.case import Case, refused
 
-Tensors = dict[str, tuple[str, list[int], bytes]]
 # A type, and a shape from those of the weight: n output and k input features.
 Part = tuple[str, Callable[[int, int], list[int]]]
 
