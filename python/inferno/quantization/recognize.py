@@ -41,8 +41,8 @@ def _signature(name: str, methods: str, **suffixes: str) -> Signature:
 
 _CT = "compressed-tensors"
 _SCALES = "F32 F16 BF16"
-# Of those that fit, the one with the most suffixes counts; of equals, the first that goes with the config's quant_method,
-# else the first.
+# Of those that fit, the one with the most suffixes counts; of equals, the first that goes with the config's
+# quant_method, else the first.
 SIGNATURES: tuple[Signature, ...] = (
     _signature("nvfp4", f"{_CT} modelopt", weight_packed="U8", weight_scale="F8_E4M3", weight_global_scale="F32"),
     _signature("mxfp4", f"{_CT} mxfp4 quark", weight_packed="U8", weight_scale="U8 F8_E8M0"),
