@@ -12,10 +12,10 @@ from inferno import LLM
 from inferno.analysis import Report, analyze, analyze_folder, make_plan
 from inferno.errors import InfernoError
 from inferno.findings import SEVERITIES, Finding
-from zoo import configs, containers, filesystem, mapping, quantized, shards
+from zoo import configs, containers, filesystem, layouts, mapping, quantized, shards
 from zoo.case import Case
 
-HOUSES = [containers, shards, filesystem, configs, quantized, mapping]
+HOUSES = [containers, shards, filesystem, configs, quantized, mapping, layouts]
 CASES = [case for house in HOUSES for case in house.CASES]
 ModelOf = Callable[[Case], Path]
 
