@@ -1,0 +1,232 @@
+"""Measured limits: what is measured, how it is kept, when it is measured anew. Nothing is said of how fast it is."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+
+import numpy as np
+import pytest
+
+from fake_limits import make_limits, rate
+from inferno import hardware
+from inferno.errors import HardwareError, UsageError
+from inferno.hardware import Limits, Rate, cached, measuring
+from inferno.hardware.rates import interpolated
+from inferno.hardware.stand_in import Pages
+from inferno.progress import SilentProgress
+
+KEY = {"cpu": "made up", "cpus": "1", "isa": "scalar", "threads": "1", "version": "0", "build": "0"}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("INFERNO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Stands in for the measurement; holds the keys that it was asked for."""
+    keys = []
+
+    def measure(key, progress):
+        keys.append(key)
+        return make_limits(key=key)
+
+    monkeypatch.setattr(measuring, "measure", measure)
+    return keys
+
+
+def now(seconds_ago: float = 0) -> str:
+    return (datetime.now(timezone.utc) - timedelta(seconds=seconds_ago)).isoformat()
+
+
+def test_every_part_is_measured(isa):
+    told = []
+
+    class Progress(SilentProgress):
+        def start(self, label, total):
+            told.append((label, total))
+
+        def advance(self, amount):
+            told.append(amount)
+
+        def finish(self):
+            told.append("end")
+
+    key = {**KEY, "isa": isa}
+    found = measuring.measure(key, Progress(), rounds=1, pages=Pages(8 << 20))
+    assert found.key == key
+    for tables in (found.gemv, found.gemm):
+        assert {dtype: tuple(rates) for dtype, rates in tables.items()} == dict.fromkeys(
+            ("F32", "F16", "BF16"), measuring.ROW_LENGTHS
+        )
+    assert set(found.attention) == {"f32", "f16", "bf16"}
+    assert Limits.from_json(json.loads(json.dumps(found.as_json()))) == found
+    assert told == [("Measuring this machine's speed (a few seconds, once)", 1), 1, "end"]
+
+
+def test_bytes_and_products_are_counted_for_what_they_are():
+    """One matrix, two units: a token's bytes and a prompt's multiply-adds are those of n rows of k."""
+    bench = measuring._Bench(1, "scalar", Pages(8 << 20))
+    seen = []
+    bench.seconds = lambda program, first, last, tokens=1, position=0: seen.append((first, tokens)) or 1.0
+    probe = measuring._matmul_probe(bench, "BF16", 256, 1, 1.0)
+    # A trial of 16 strips of 24 columns takes a second, as the measurement shall: the size stays.
+    assert probe() == 16 * 24 * 256
+    assert seen[-1] == (1, 1)
+    prompt = measuring._matmul_probe(bench, "BF16", 256, 256, 1.0)
+    assert prompt() == 24 * 256 * 256
+    alone = measuring._attention_probe(bench, "F16", 1)
+    layer = 2 * 1024 * 2 * 64 * 2  # keys and values, positions, KV heads, head_dim, bytes
+    assert alone() == layer
+
+
+def test_pages_are_a_file_without_a_name(own_cache):
+    pages = Pages(1 << 20)
+    assert pages.bytes.size == 1 << 20
+    assert not pages.bytes.any()
+    assert list(own_cache.iterdir()) == []
+    first = pages.take(np.dtype(np.float32), 3, 5)
+    again = [pages.take(np.dtype(np.uint8), 1 << 18) for _ in range(4)][-1]
+    assert (first.shape, first.dtype) == ((3, 5), np.float32)
+    assert again.ctypes.data == first.ctypes.data  # the fourth no longer fits: from the beginning
+
+
+def test_pages_without_a_place_for_a_file(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("INFERNO_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "none"))
+    assert Pages(1 << 16).bytes.size == 1 << 16
+
+
+def test_measured_once_and_kept(measured, own_cache):
+    first = hardware.limits(2, "scalar")
+    assert hardware.limits(2, "scalar") == first
+    assert len(measured) == 1
+    (path,) = (own_cache / "limits").iterdir()
+    assert path.name.startswith("scalar-2-")
+    assert path.suffix == ".json"
+    assert cached.known_limits(2, "scalar") == first
+    assert cached.known_limits(3, "scalar") is None
+
+
+def test_measured_again_on_request_and_for_other_threads(measured):
+    hardware.limits(2, "scalar")
+    hardware.limits(2, "scalar", measure_again=True)
+    hardware.limits(1, "scalar")
+    assert [key["threads"] for key in measured] == ["2", "2", "1"]
+
+
+def test_a_new_build_is_measured_anew_in_the_old_one_s_place(measured, own_cache, monkeypatch):
+    hardware.limits(1, "scalar")
+    monkeypatch.setattr(cached, "build_hash", lambda: "another")
+    hardware.limits(1, "scalar")
+    assert len(measured) == 2
+    assert len(list((own_cache / "limits").iterdir())) == 1
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"key": 1}', "[" * 100_000, "\xff"])
+def test_a_broken_cache_is_made_anew(measured, own_cache, text):
+    hardware.limits(1, "scalar")
+    (path,) = (own_cache / "limits").iterdir()
+    path.write_bytes(text.encode("latin-1"))
+    hardware.limits(1, "scalar")
+    assert len(measured) == 2
+    assert Limits.from_json(json.loads(path.read_text())).isa == "scalar"
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(measured, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("INFERNO_CACHE", str(tmp_path / "file" / "cache"))
+    assert hardware.limits(1, "scalar").threads == 1
+    assert hardware.limits(1, "scalar").threads == 1
+    assert len(measured) == 2
+
+
+def test_figures_of_a_busy_machine_are_kept_for_ten_minutes(monkeypatch):
+    found = []
+
+    def measure(key, progress):
+        found.append(make_limits(key=key, fma_peak=Rate(100e9, 50e9, 110e9), measured=now(seconds_ago)))
+        return found[-1]
+
+    monkeypatch.setattr(measuring, "measure", measure)
+    seconds_ago = 500
+    assert not hardware.limits(1, "scalar").steady
+    hardware.limits(1, "scalar")
+    assert len(found) == 1
+    seconds_ago = 700
+    hardware.limits(1, "scalar", measure_again=True)
+    hardware.limits(1, "scalar")
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize("measured_at", ["yesterday", "2026-01-01T00:00:00", now(-9999)])
+def test_an_age_that_cannot_be_told_is_old(measured_at):
+    assert cached._age(make_limits(measured=measured_at)) == float("inf")
+
+
+def test_steady():
+    assert make_limits(spread=1.1).steady
+    assert not make_limits(spread=1.3).steady
+    assert not make_limits(gemv={"F32": {256: rate(15e9)}}).steady
+    assert not make_limits(gemm={"F32": {256: rate(150e9)}}).steady
+
+
+def test_arguments_that_cannot_be():
+    with pytest.raises(UsageError, match=r"threads: must be from 1 to 1024; got 0"):
+        hardware.limits(0)
+    with pytest.raises(HardwareError, match=r"this CPU has no mmx"):
+        hardware.limits(1, "mmx")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"stage_seconds": 0},
+        {"call_seconds": -1.0},
+        {"call_seconds": True},
+        {"rows": {"median": float("nan"), "low": 1, "high": 1}},
+        {"fma_peak": {"median": float("inf"), "low": 1, "high": 1}},
+        {"fma_peak": {"median": 1, "low": 1}},
+        {"gemv": {"F32": {}}},
+        {"gemv": {"F32": {"-1": {"median": 1, "low": 1, "high": 1}}}},
+        {"key": {"threads": "many"}},
+        {"attention": None},
+    ],
+)
+def test_what_no_measurement_wrote_is_refused(change):
+    data = json.loads(json.dumps(make_limits().as_json()))
+    assert Limits.from_json(data) == make_limits()
+    with pytest.raises(ValueError, match=r"limits|invalid literal"):
+        Limits.from_json({**data, **change})
+
+
+def test_a_rate_is_median_and_quartiles():
+    assert Rate.of([5.0, 1.0, 2.0, 4.0, 3.0]) == Rate(3, 2, 4)
+    assert Rate.of([7.0]) == Rate(7, 7, 7)
+
+
+def test_rates_between_the_measured_lengths():
+    rates = {256: Rate(10, 8, 12), 1024: Rate(20, 16, 24)}
+    assert interpolated(rates, 512) == Rate(15, 12, 18)
+    assert interpolated(rates, 1) == interpolated(rates, 256) == rates[256]
+    assert interpolated(rates, 99999) == interpolated(rates, 1024) == rates[1024]
+
+
+def test_a_killed_write_leaves_no_half_file(measured, own_cache, monkeypatch):
+    def fail(*_):
+        raise OSError
+
+    monkeypatch.setattr(os, "replace", fail)
+    hardware.limits(1, "scalar")
+    assert list((own_cache / "limits").iterdir()) == []
+
+
+def test_the_key_names_all_that_a_speed_depends_on():
+    assert set(cached.limits_key(1, "scalar")) == set(KEY)
+    assert replace(make_limits(), key=KEY).isa == "scalar"
