@@ -113,7 +113,7 @@ def train_sentencepiece(folder: Path, **options: Any) -> sentencepiece.SentenceP
         "remove_extra_whitespaces": False,
         "split_digits": True,
         "allow_whitespace_only_pieces": True,
-        "character_coverage": 0.9,
+        "character_coverage": 0.99,
         "hard_vocab_limit": False,
         "minloglevel": 2,
         **options,

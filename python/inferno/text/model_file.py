@@ -63,7 +63,7 @@ def _tiktoken(path: Path, data: bytes) -> ModelFile:
     tokens = read_ranks(path, data)
     _check_size(path, len(tokens) + NUM_SPECIAL)
     with library_errors(f"{path}: must make a working tokenizer"):
-        return ModelFile(tiktoken_tokenizer(path, tokens), ROLES, STOP_TOKENS)
+        return ModelFile(tiktoken_tokenizer(tokens), ROLES, STOP_TOKENS)
 
 
 def _sentencepiece(path: Path, data: bytes) -> ModelFile:

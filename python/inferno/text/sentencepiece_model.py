@@ -44,17 +44,20 @@ class SentencePieceModel:
 
 def read_sentencepiece(path: Path, data: bytes) -> SentencePieceModel:
     """Reads `data`, the content of `path`. Raises TextError for what is no SentencePiece model, or a broken one."""
-    messages: dict[int, dict[int, Value]] = {_TRAINER: {}, _NORMALIZER: {}, _DENORMALIZER: {}}
+    messages: dict[int, dict[int, Value]] = {}
     pieces: list[tuple[str, float, int]] = []
     try:
         for number, value in fields(data):
             if number == _PIECES:
                 pieces.append(_piece(path, len(pieces), value))
-            elif number in messages:
-                messages[number].update(fields(_message(path, value)))
+            elif number in (_TRAINER, _NORMALIZER, _DENORMALIZER):
+                messages.setdefault(number, {}).update(fields(_message(path, value)))
     except WireError as error:
         raise TextError(f"{path}: must be a whole SentencePiece model; {error}. Download it again") from None
     _check_pieces(path, pieces)
+    for number, name in ((_TRAINER, "trainer_spec"), (_NORMALIZER, "normalizer_spec")):
+        if number not in messages:
+            raise TextError(f"{path}: must be a whole SentencePiece model; got one without {name}. Download it again")
     return SentencePieceModel(
         path=path,
         tokens=[text for text, _, _ in pieces],
@@ -62,7 +65,7 @@ def read_sentencepiece(path: Path, data: bytes) -> SentencePieceModel:
         types=[kind for _, _, kind in pieces],
         settings=messages[_TRAINER],
         normalizer=messages[_NORMALIZER],
-        denormalizer=messages[_DENORMALIZER],
+        denormalizer=messages.get(_DENORMALIZER, {}),
     )
 
 

@@ -66,7 +66,11 @@ def looks_like_ranks(data: bytes) -> bool:
 
 
 def read_ranks(path: Path, data: bytes) -> list[bytes]:
-    """Tokens by rank. Raises TextError: a line that is something else, ranks with gaps, a token twice, no 256 bytes."""
+    """Tokens by rank, the content `data` of `path`.
+
+    Raises TextError: a line that is something else, ranks with gaps, a token twice, a byte that is no token;
+    UnsupportedError: as many tokens as show another model's ranks.
+    """
     pairs = _LINE.findall(data)
     if len(pairs) != sum(1 for line in data.split(b"\n") if line.strip()):
         raise _bad_line(path, data)
@@ -83,21 +87,12 @@ def read_ranks(path: Path, data: bytes) -> list[bytes]:
     missing = {bytes([byte]) for byte in range(256)}.difference(tokens)
     if missing:
         raise TextError(f"{path}: must have every byte as a token; {min(missing)!r} is none. Download it again")
+    _refuse_foreign(path, len(tokens))
     return tokens
 
 
-def tiktoken_tokenizer(path: Path, tokens: list[bytes]) -> tokenizers.Tokenizer:
-    """Llama 3's tokenizer with the ordinary tokens `tokens`; its 256 special tokens get the ids behind them.
-
-    Raises UnsupportedError for a number of tokens that shows another model's ranks.
-    """
-    count = len(tokens)
-    if count > LLAMA3_TOKENS or count in _FOREIGN:
-        whose = f", as {_FOREIGN[count]} has" if count in _FOREIGN else ""
-        raise UnsupportedError(
-            f"{path}: must be the ranks of Llama 3, {LLAMA3_TOKENS}; got {count}{whose}; "
-            "other models split text in other ways: use the model's tokenizer.json"
-        )
+def tiktoken_tokenizer(tokens: list[bytes]) -> tokenizers.Tokenizer:
+    """Llama 3's tokenizer with the ordinary tokens `tokens`; its 256 special tokens get the ids behind them."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
     alphabet = _alphabet()
@@ -126,6 +121,15 @@ def _alphabet() -> str:
     visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     hidden = [byte for byte in range(256) if byte not in visible]
     return "".join(chr(byte) if byte in visible else chr(256 + hidden.index(byte)) for byte in range(256))
+
+
+def _refuse_foreign(path: Path, count: int) -> None:
+    if count > LLAMA3_TOKENS or count in _FOREIGN:
+        whose = f", as {_FOREIGN[count]} has" if count in _FOREIGN else ""
+        raise UnsupportedError(
+            f"{path}: must be the ranks of Llama 3, {LLAMA3_TOKENS}; got {count}{whose}; "
+            "other models split text in other ways: use the model's tokenizer.json"
+        )
 
 
 def _bad_line(path: Path, data: bytes) -> TextError:
