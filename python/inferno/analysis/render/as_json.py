@@ -62,7 +62,7 @@ def as_json(inspection: Inspection) -> dict[str, Any]:
         "plan": None if inspection.plan is None else _plan(inspection.plan),
         "forecast": None if inspection.forecast is None else _forecast(inspection.forecast),
         "deep": None if inspection.deep is None else _deep(inspection.deep),
-        "findings": [_finding(finding) for finding in inspection.findings],
+        "findings": [finding_json(finding) for finding in inspection.findings],
     }
 
 
@@ -174,7 +174,8 @@ def _finite(fields: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def finding_json(finding: Finding) -> dict[str, Any]:
+    """A finding's fields, and the one line that they make."""
     return {
         "severity": finding.severity,
         "code": finding.code,

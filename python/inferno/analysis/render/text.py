@@ -59,7 +59,7 @@ def _block(block: Block, width: int | None, paint: Paint) -> Iterable[str]:
     if isinstance(block, Facts):
         return _facts(block, width, paint)
     if isinstance(block, Bars):
-        return _bars(block, paint)
+        return _bars(block, width, paint)
     if isinstance(block, Table):
         return _table(block, width, paint)
     return _findings(block, width, paint)
@@ -75,17 +75,22 @@ def _facts(block: Facts, width: int | None, paint: Paint) -> Iterable[str]:
         yield from (" " * (_LABEL + 1) + line for line in rest)
 
 
-def _bars(block: Bars, paint: Paint) -> Iterable[str]:
+def _bars(block: Bars, width: int | None, paint: Paint) -> Iterable[str]:
     label = block.label
+    names = max((_cells(printable(name)) for name, _, _ in block.rows), default=0)
+    values = max((len(value) for _, _, value in block.rows), default=0)
+    room = _BAR if width is None else min(_BAR, max(width - _LABEL - names - values - 3, 4))
     for name, share, value in block.rows:
-        yield paint(label.ljust(_LABEL), "label") + f" {printable(name):13} {paint(_bar(share), 'bar')} {value}"
+        told = printable(name)
+        padded = told + " " * (names - _cells(told))
+        yield f"{paint(label.ljust(_LABEL), 'label')} {padded} {paint(_bar(share, room), 'bar')} {value}"
         label = ""
 
 
-def _bar(share: float) -> str:
-    eighths = max(round(share * _BAR * 8), 1 if share > 0 else 0)
-    full, part = divmod(min(eighths, _BAR * 8), 8)
-    return (_EIGHTHS[8] * full + _EIGHTHS[part] * (part > 0)).ljust(_BAR)
+def _bar(share: float, room: int) -> str:
+    eighths = max(round(share * room * 8), 1 if share > 0 else 0)
+    full, part = divmod(min(eighths, room * 8), 8)
+    return (_EIGHTHS[8] * full + _EIGHTHS[part] * (part > 0)).ljust(room)
 
 
 def _table(table: Table, width: int | None, paint: Paint) -> Iterable[str]:
