@@ -107,6 +107,13 @@ def test_known_traps(key: str, value: object) -> None:
         read(**{key: value})
 
 
+def test_a_window_that_is_switched_off_is_none() -> None:
+    assert read(sliding_window=4096, use_sliding_window=False) == read()
+    for switch in (None, True, 0):
+        with pytest.raises(UnsupportedError, match=r"^config.json: (use_)?sliding_window must be "):
+            read(sliding_window=4096, use_sliding_window=switch)
+
+
 def test_layers_that_all_rotate_are_llamas() -> None:
     assert read(no_rope_layers=[1, 1]) == read()
 

@@ -107,7 +107,11 @@ def refuse_other_arithmetic(config: Fields) -> None:
     """UnsupportedError for a key that asks for arithmetic beyond Llama's, at a value that is not neutral."""
     for key, neutral in CHANGES_ARITHMETIC.items():
         value = config.get(key)
-        if value is not None and not any(equals_json(value, n) for n in neutral) and not _all_layers_rotate(key, value):
+        if (
+            value is not None
+            and not any(equals_json(value, n) for n in neutral)
+            and not _without_effect(config, key, value)
+        ):
             off = " or ".join(["absent", "null", *map(show, neutral)])
             raise UnsupportedError(
                 f"{config.where}: {key} must be {off}, for Inferno does not implement it; got {show(value)}"
@@ -127,6 +131,9 @@ def equals_json(value: object, neutral: object) -> bool:
     return value == neutral and isinstance(value, bool) == isinstance(neutral, bool)
 
 
-def _all_layers_rotate(key: str, value: object) -> bool:
+def _without_effect(config: Fields, key: str, value: object) -> bool:
+    """Whether the key changes nothing for what another field, or the whole of its list, says."""
+    if key == "sliding_window":  # Qwen2's switch, which stays in configs that were turned into Llama's
+        return config.get("use_sliding_window") is False
     # SmolLM3's list has 1 where a layer rotates, despite its name.
     return key == "no_rope_layers" and isinstance(value, list) and all(type(n) is int and n == 1 for n in value)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from inferno.config.lint.rules import Facts, Told, quoted, rule
+from inferno.findings import Finding
 
 
 @rule("text-file-broken", "warning")
 def broken_files(facts: Facts) -> Iterator[Told]:
     """A file of the text layer cannot be read, or not be followed. Prompts as text need it; token ids do not."""
     for fault in facts.text.faults:
-        where, separator, message = str(fault).partition(": ")
-        yield Told(where if separator else str(facts.path.parent), message if separator else where)
+        finding = Finding.from_error(fault, facts.text.folder)
+        yield Told(finding.where, finding.message)
 
 
 @rule("tokenizer-missing", "warning")

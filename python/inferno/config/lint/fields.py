@@ -110,7 +110,12 @@ def dtype_stored(facts: Facts) -> Iterator[Told]:
 @rule("tie-word-embeddings-missing", "warning")
 def tied_by_silence(facts: Facts) -> Iterator[Told]:
     """No head is stored, and config.json does not say that the embedding takes its place."""
-    if facts.config.get("tie_word_embeddings") is None and facts.tensors and _HEAD not in facts.tensors:
+    if (
+        facts.config
+        and facts.config.get("tie_word_embeddings") is None
+        and facts.tensors
+        and _HEAD not in facts.tensors
+    ):
         yield Told(
             facts.field("tie_word_embeddings"),
             f"is not given, which means false, but no {_HEAD} is stored",

@@ -64,6 +64,8 @@ class Facts:
 
     def stop_ids(self) -> frozenset[int]:
         """The end tokens: those of config.json and of generation_config.json together, as generation takes them."""
+        if self.parsed is not None:
+            return self.parsed.eos_token_ids
         return frozenset(self.ids(self.config, "eos_token_id") + self.ids(self.generation, "eos_token_id"))
 
     def named(self, token_id: int) -> str:
