@@ -98,10 +98,12 @@ def choose(operation: str, weight_type: str, tier: str, variants: Mapping[str, M
     if name is not None:
         implemented_by = variants[tier][name]
         return Kernel(name, implemented_by, None if implemented_by == tier else FALLBACK_COSTS[name])
-    if weight_type in SCHEME_REFUSALS:
-        return Refusal(SCHEME_REFUSALS[weight_type])
     if operation not in WEIGHTED:
         return Refusal("the operation reads nothing from storage")
+    if weight_type == NO_WEIGHT:
+        return Refusal("the operation reads from storage, and works on nothing without")
+    if weight_type in SCHEME_REFUSALS:
+        return Refusal(SCHEME_REFUSALS[weight_type])
     return Refusal(DTYPE_REFUSALS.get(weight_type, _NO_SCHEME.format(weight_type)))
 
 
