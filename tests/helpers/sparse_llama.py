@@ -74,7 +74,7 @@ def write_sparse_file(path: Path, shapes: Mapping[str, tuple[int, ...]], dtype: 
 
 
 def write_large_tokenizer(folder: Path, vocab_size: int = 128256) -> None:
-    """tokenizer.json of a byte-level BPE with as many merges and special tokens as Llama 3's."""
+    """tokenizer.json of a byte-level BPE with a vocabulary and special tokens like Llama 3's, indented as those are."""
     letters = [chr(code) for code in (*range(33, 127), *range(161, 173), *range(174, 256), *range(256, 324))]
     specials = 256
     tokens = list(letters)
@@ -107,7 +107,7 @@ def write_large_tokenizer(folder: Path, vocab_size: int = 128256) -> None:
             "vocab": {token: number for number, token in enumerate(tokens)}, "merges": merges,
         },
     }  # fmt: skip
-    (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False, indent=2), encoding="utf-8")
 
 
 def _bytes(shape: tuple[int, ...]) -> int:
