@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from inferno.checkpoint.plain_pickle import MAX_PICKLE_BYTES, MAX_STEPS
 from inferno.checkpoint.torch_zip import open_torch_zip
+from inferno.checkpoint.zip_directory import MAX_DIRECTORY_BYTES
 from inferno.errors import CheckpointError, InfernoError, UnsupportedError
 from torch_writer import STORAGES, Call, Name, Stored, archive, dumps, tensor, write_pth
 
@@ -218,6 +219,7 @@ def test_other_ways_to_code(tmp_path: Path, raw: bytes, name: str) -> None:
         ({"x": tensor("0", "F32", 24, (24,), (1, 1))}, "integers from 0 up", CheckpointError),
         ({"x": tensor("0", "F32", 24, (True,), (1,))}, "integers from 0 up", CheckpointError),
         ({"x": tensor("0", "F32", 25, (24,))}, "storage 0 must be 100 bytes for 25 x F32; got 96", CheckpointError),
+        ({"x": tensor("0", "F32", 23, (23,))}, "storage 0 must be 92 bytes for 23 x F32; got 96", CheckpointError),
         ({"x": tensor("1", "F32", 24, (24,))}, "must hold the storage 1; got no such entry", CheckpointError),
         ({"x": tensor("../x", "F32", 24, (24,))}, r"must hold the storage \.\./x; got no such", CheckpointError),
         ({"x": Stored("module", Name("torch", "FloatStorage"), "0", "cpu", 24)}, "name a storage", CheckpointError),
@@ -401,6 +403,13 @@ def test_a_name_twice(tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     path.write_bytes(good.replace(b"data/1", b"data/0"))
     refuse(path, "archive/data/0 must be in the archive once; got it twice")
+
+
+def test_a_directory_too_large(tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    size = MAX_DIRECTORY_BYTES + 1
+    path.write_bytes(b"PK\3\4" + bytes(size) + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, size, 4, 0))
+    refuse(path, f"the zip directory must be at most {MAX_DIRECTORY_BYTES} bytes; got {size}")
 
 
 def test_sizes_beyond_32_bits(tmp_path: Path) -> None:
