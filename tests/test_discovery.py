@@ -17,6 +17,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.delenv("INFERNO_MODEL_PATH", raising=False)
 
 
 def make_model(folder: Path) -> Path:
@@ -93,7 +94,8 @@ def test_no_such_folder(tmp_path: Path) -> None:
 
 def test_names_that_are_nothing(tmp_path: Path) -> None:
     with pytest.raises(
-        ModelNotFoundError, match=r"'llama' is no folder in \S+, no Hugging Face id .* and not 'demo'.$"
+        ModelNotFoundError,
+        match=r"'llama' is no folder in \S+ or \S+/home/models, no Hugging Face id .* and not 'demo'.$",
     ):
         resolve_model("llama")
     with pytest.raises(ModelNotFoundError, match=r"Did you mean demo?"):
@@ -146,3 +148,83 @@ def test_a_revision_is_for_ids(tmp_path: Path) -> None:
 def test_strange_names_are_errors_of_ours(name: str) -> None:
     with pytest.raises(ModelNotFoundError):
         resolve_model(name)
+
+
+def test_the_model_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    a, b, nested = (make_model(folder) for folder in (first / "a", second / "b", second / "org" / "name"))
+    make_model(second / "a")
+    monkeypatch.setenv("INFERNO_MODEL_PATH", f"{first}:: {tmp_path / 'none'}:{second}")
+    assert resolve_model("a") == ModelLocation(a, "a", "folder")
+    assert resolve_model("b").path == b
+    assert resolve_model("org/name") == ModelLocation(nested, "name", "folder")
+    make_model(tmp_path / "b")
+    assert resolve_model("b").path == Path("b")  # what lies here comes first
+    for name in (Path("a"), "./a", "a/", "../first/a/.."):
+        with pytest.raises(ModelNotFoundError):
+            resolve_model(name)
+    with pytest.raises(ModelNotFoundError, match=r"folders that do; give one of .*/second/org/name$"):
+        resolve_model("org")
+    with pytest.raises(UsageError, match=r"revision must be left out for .*/first/a, a folder"):
+        resolve_model("a", revision="v1")
+
+
+def test_the_default_model_path_is_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_model(tmp_path / "home" / "models" / "m")
+    assert resolve_model("m").path == folder
+    monkeypatch.setenv("INFERNO_MODEL_PATH", "")
+    assert resolve_model("m").path == folder
+    make_model(tmp_path / "home" / "other" / "x")
+    monkeypatch.setenv("INFERNO_MODEL_PATH", "~/other")
+    assert resolve_model("x").path == tmp_path / "home" / "other" / "x"
+    with pytest.raises(ModelNotFoundError, match=r"'m' is no folder in \S+ or \S+/home/other, no Hugging Face id"):
+        resolve_model("m")
+
+
+def test_an_id_with_a_revision_is_the_hubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_model(tmp_path / "home" / "models" / "org" / "name")
+    monkeypatch.setattr(hub, "fetch", lambda *_: Path("/hub/snapshots/abc"))
+    assert resolve_model("org/name").source == "folder"
+    assert resolve_model("org/name", revision="v1").source == "hub"
+
+
+def test_suggestions_from_the_model_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_model(tmp_path / "home" / "models" / "Tiny-Llama")
+    with pytest.raises(ModelNotFoundError, match=r"Did you mean Tiny-Llama\?$"):
+        resolve_model("tinyllama")
+    with pytest.raises(ModelNotFoundError, match=rf"Models here: {folder}$"):
+        resolve_model("qwen")
+
+    def fetch(*_: object) -> Path:
+        raise DownloadError("no network")
+
+    monkeypatch.setattr(hub, "fetch", fetch)
+    make_model(tmp_path / "home" / "models" / "org" / "llama-3")
+    with pytest.raises(DownloadError, match=r"Near org/llama-2 on this machine: \S*/home/models/org/llama-3$"):
+        resolve_model("org/llama-2")
+
+
+def make_meta(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "params.json").write_text("{}")
+    (folder / "consolidated.00.pth").write_bytes(b"")
+    return folder
+
+
+def test_metas_folder_in_a_repository(tmp_path: Path) -> None:
+    original = make_meta(tmp_path / "repo" / "original")
+    assert resolve_model(original).path == original
+    with pytest.raises(ModelNotFoundError, match=rf"repo: holds no model itself, but .*give one of {original}$"):
+        resolve_model(tmp_path / "repo")
+    (tmp_path / "repo" / "config.json").write_text("{}")
+    with pytest.raises(ModelNotFoundError, match=rf"repo: holds no weights itself; {original} does, .*; give that"):
+        resolve_model(tmp_path / "repo")
+    (tmp_path / "repo" / "model.safetensors").write_bytes(b"")
+    assert resolve_model(tmp_path / "repo").path == tmp_path / "repo"
+
+
+def test_a_stray_file_makes_no_model_of_a_folder_of_models(tmp_path: Path) -> None:
+    make_model(tmp_path / "models" / "a")
+    (tmp_path / "models" / "lora.safetensors").write_bytes(b"")
+    with pytest.raises(ModelNotFoundError, match="models: holds no model itself, but folders that do"):
+        resolve_model(tmp_path / "models")

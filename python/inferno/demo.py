@@ -32,6 +32,12 @@ def demo_folder() -> Path:
     return cache_folder() / "demo" / f"{MODEL_NAME}-{_LAYOUT}"
 
 
+def find_demo() -> Path | None:
+    """The demo model's folder if it is there and whole; reads one small file and fetches nothing."""
+    folder = demo_folder()
+    return folder if _is_complete(folder) else None
+
+
 def ensure_demo(progress: Progress | None = None) -> Path:
     """The demo model's folder, fetched and imported first if it is not there yet: about 93 MB, 270 MB on disk.
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from inferno.catalog.signs import ORIGINAL, has_weights, is_model_folder, signs_in
 from inferno.errors import DownloadError, ModelNotFoundError, UsageError
+from inferno.model_path import find_by_name, model_path
 from inferno.progress import Progress
 
 DEMO = "demo"
-_MODEL_FILES = ("config.json", "model.safetensors", "model.safetensors.index.json", "params.json")
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,13 @@ class ModelLocation:
 def resolve_model(
     model: str | os.PathLike[str] | None, *, revision: str | None = None, progress: Progress | None = None
 ) -> ModelLocation:
-    """Finds a model: None or "demo" is the demo model, else an existing folder, else a Hugging Face id (ORG/NAME).
+    """Finds a model: None or "demo" is the demo model, else an existing folder, else a folder of that name in
+    INFERNO_MODEL_PATH (~/models if it is not set), else a Hugging Face id (ORG/NAME).
 
     The demo model and models of the hub are fetched if they are not on this machine. A folder named demo is "./demo".
-    revision is for ids alone. Raises ModelNotFoundError if nothing fits, with what is near; UsageError for an empty
-    name or a revision that has no meaning; as well as what fetching raises.
+    revision is for ids alone: with one, ORG/NAME is not looked for in INFERNO_MODEL_PATH. Raises ModelNotFoundError if
+    nothing fits, with what is near; UsageError for an empty name or a revision that has no meaning; as well as what
+    fetching raises.
     """
     text = DEMO if model is None else os.fspath(model)
     if not text.strip():
@@ -45,10 +48,15 @@ def resolve_model(
         return _folder(path, revision)
     from inferno.hub_cache import MODEL_ID
 
-    if MODEL_ID.fullmatch(text):
+    is_id = MODEL_ID.fullmatch(text) is not None
+    named = None if is_id and revision is not None else find_by_name(text)
+    if named is not None:
+        return _folder(named, revision)
+    if is_id:
         return _hub(text, revision, progress)
     raise ModelNotFoundError(
-        f"{text!r} is no folder in {Path.cwd()}, no Hugging Face id (ORG/NAME) and not 'demo'.{_suggestions(text)}"
+        f"{text!r} is no folder in {Path.cwd()} or {_model_path()}, no Hugging Face id (ORG/NAME) and not 'demo'."
+        f"{_suggestions(text)}"
     )
 
 
@@ -66,7 +74,7 @@ def _hub(model_id: str, revision: str | None, progress: Progress | None) -> Mode
         path = fetch(model_id, revision, progress)
     except (DownloadError, ModelNotFoundError) as error:
         # The id may have been meant as a path: then what lies there helps more than a word on the network.
-        near = _near(Path(model_id))
+        near = [near for folder in (Path(), *model_path()) for near in _near(folder / model_id)]
         if not near:
             raise
         raise type(error)(f"{error}. Near {model_id} on this machine: {', '.join(near)}") from error
@@ -81,10 +89,14 @@ def _folder(path: Path, revision: str | None) -> ModelLocation:
         from inferno.model_folder import list_folder
 
         list_folder(path)  # names what the file is, and what to give instead
-    if not any((path / name).exists() for name in _MODEL_FILES):
+    if not is_model_folder(path):
         inside = _models_in(path)
         if inside:
             raise ModelNotFoundError(f"{path}: holds no model itself, but folders that do; give one of {_some(inside)}")
+    elif is_model_folder(path / ORIGINAL) and not has_weights(signs_in(path)):
+        raise ModelNotFoundError(
+            f"{path}: holds no weights itself; {path / ORIGINAL} does, as Meta published them; give that folder"
+        )
     resolved = path.resolve()
     return ModelLocation(path, resolved.name or str(resolved), "folder")
 
@@ -124,7 +136,7 @@ def _models_in(folder: Path) -> list[Path]:
         children += sorted((folder / "snapshots").glob("*/"))
     except OSError:
         return []
-    return [child for child in children if any((child / name).exists() for name in _MODEL_FILES)]
+    return [child for child in children if is_model_folder(child)]
 
 
 def _some(paths: list[Path]) -> str:
@@ -132,16 +144,22 @@ def _some(paths: list[Path]) -> str:
     return shown + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
 
 
+def _model_path() -> str:
+    return _some(model_path()) or "INFERNO_MODEL_PATH"
+
+
 def _suggestions(text: str) -> str:
-    """What the name may have meant: ids in the cache, model folders here; or what to try at all."""
+    """What the name may have meant: ids in the cache, model folders here and in the model path; or what there is."""
     from inferno.hub_cache import cached_models
 
-    ids = {model_id.lower(): model_id for model_id in cached_models()}
-    by_name = {key.partition("/")[2]: model_id for key, model_id in ids.items()}
-    words = [*ids, *by_name, DEMO, *(folder.name.lower() for folder in _models_in(Path.cwd()))]
+    ids = cached_models()
+    here = _models_in(Path.cwd())
+    named = [folder for root in model_path() for folder in _models_in(root)]
+    # Small letters -> what to write; an id is also meant by the part behind its owner.
+    words = {model_id.partition("/")[2].lower(): model_id for model_id in ids}
+    words |= {name.lower(): name for name in (*ids, DEMO, *(folder.name for folder in (*named, *here)))}
     found = difflib.get_close_matches(text.lower(), words, n=3)
-    meant = list(dict.fromkeys(ids.get(word) or by_name.get(word) or word for word in found))
-    if meant:
-        return f" Did you mean {' or '.join(meant)}?"
-    models = _models_in(Path.cwd())
+    if found:
+        return f" Did you mean {' or '.join(dict.fromkeys(words[word] for word in found))}?"
+    models = [*here, *named]
     return f" Models here: {_some(models)}" if models else ""

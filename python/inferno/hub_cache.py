@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from inferno.cache import cache_folder, make_cache_folder
+from inferno.errors import CheckpointError
+from inferno.files import read_json
 
 MODEL_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*")
 DEFAULT_REVISION = "main"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_MAX_INDEX_BYTES = 100_000_000
 
 
 def hub_cache_folder() -> Path:
@@ -77,12 +80,12 @@ def write_record(model_id: str, revision: str, entry: Mapping[str, Any]) -> None
 
 def weight_files(snapshot: Path) -> list[str] | None:
     """Names of the weight files that a snapshot must hold; None if that cannot be told from what is there."""
-    try:
-        index = json.loads((snapshot / _INDEX).read_bytes())
-        return sorted({str(name) for name in index["weight_map"].values()})
-    except FileNotFoundError:
+    if not os.path.lexists(snapshot / _INDEX):
         return [_SINGLE]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    try:
+        weight_map = read_json(snapshot / _INDEX, CheckpointError, _MAX_INDEX_BYTES)["weight_map"]
+        return sorted({str(name) for name in weight_map.values()})
+    except (CheckpointError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -109,4 +112,4 @@ def _looks_whole(folder: Path, snapshot: Path) -> bool:
     weights = weight_files(snapshot)
     if weights is None or any((folder / "blobs").glob("*.incomplete")):
         return False
-    return all((snapshot / name).is_file() for name in ("config.json", "tokenizer.json", *weights))
+    return all(os.path.isfile(snapshot / name) for name in ("config.json", "tokenizer.json", *weights))

@@ -9,14 +9,17 @@ from collections.abc import Callable
 from inferno.cli.flags import Flags, integer, token_count
 from inferno.errors import UsageError
 
-_MODEL = "a folder, a Hugging Face id (ORG/NAME), or demo (default)"
+_MODEL = "a folder, a name in ~/models or INFERNO_MODEL_PATH, a Hugging Face id (ORG/NAME), or demo (default)"
 
 
-def add_model(flags: Flags, *, argument: bool = False) -> None:
-    """-m and --revision. With `argument`, the model may stand alone, as it does where a verb is about a model."""
+def add_model(flags: Flags, *, argument: bool = False, what: str = _MODEL) -> None:
+    """-m and --revision. With `argument`, the model may stand alone, as it does where a verb is about a model.
+
+    `what` tells what a model may be.
+    """
     if argument:
-        flags.parser.add_argument("model_argument", nargs="?", metavar="MODEL", help=_MODEL)
-    flags.add("-m", "--model", help="the same as a flag" if argument else _MODEL)
+        flags.parser.add_argument("model_argument", nargs="?", metavar="MODEL", help=what)
+    flags.add("-m", "--model", help="the same as a flag" if argument else what)
     flags.add("--revision", metavar="REV", help="branch, tag or commit of a Hugging Face id")
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from inferno.cli.common import add_machine, add_model, chosen_model
 from inferno.cli.flags import Flags
-from inferno.cli.terminal import say, use_utf8, write
+from inferno.cli.terminal import say, stdout_look, use_utf8, write
 from inferno.errors import InfernoError
 from inferno.progress import stderr_progress
 
@@ -100,17 +99,7 @@ def _show(args: argparse.Namespace, inspection: Inspection) -> None:
     elif args.html is None:
         from inferno.analysis.render import as_text
 
-        write(as_text(inspection, tensors=bool(args.tensors), **_terminal()), clean=True)
-
-
-def _terminal() -> dict[str, Any]:
-    """Width and colour of stdout; in a pipe neither: lines stay whole, for other programs."""
-    if sys.stdout is None or not sys.stdout.isatty():
-        return {"width": None, "color": False}
-    from rich.console import Console
-
-    console = Console(file=sys.stdout)
-    return {"width": console.width, "color": console.color_system is not None and not console.no_color}
+        write(as_text(inspection, tensors=bool(args.tensors), **stdout_look()), clean=True)
 
 
 def _write_file(path: Path, text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from typing import TextIO
+from typing import Any, TextIO
 
 from inferno.errors import InfernoError
 
@@ -41,6 +41,16 @@ def write(text: str, *, clean: bool = False) -> None:
         raise
     except OSError as error:
         raise InfernoError(f"standard output: cannot be written: {error.strerror or error}") from None
+
+
+def stdout_look() -> dict[str, Any]:
+    """`width` and `color` of stdout; in a pipe neither: lines stay whole, for other programs."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return {"width": None, "color": False}
+    from rich.console import Console
+
+    console = Console(file=sys.stdout)
+    return {"width": console.width, "color": console.color_system is not None and not console.no_color}
 
 
 def use_utf8() -> None:
