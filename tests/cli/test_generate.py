@@ -167,8 +167,12 @@ def test_what_is_not_given_is_the_models(cli, tiny, tmp_path, generation, flags,
 def test_warnings_of_the_model(cli, tiny, tmp_path):
     folder = shutil.copytree(tiny, tmp_path / "m")
     (folder / "generation_config.json").write_text('{"num_beams": 4}')
-    line = f"warning: {folder}/generation_config.json: num_beams not implemented, and ignored"
-    assert line in cli("generate", "-m", folder, "-n", "2", "Hi").err.splitlines()
+    (line,) = (
+        line
+        for line in cli("generate", "-m", folder, "-n", "2", "Hi").err.splitlines()
+        if line.startswith(f"warning: {folder}/generation_config.json: ")
+    )
+    assert "num_beams" in line
     assert cli("generate", "-m", folder, "-n", "2", "-q", "Hi").err == ""
 
 

@@ -373,16 +373,19 @@ def test_keys_of_the_config_that_are_not_known_are_told(tiny_folder, tmp_path):
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "wobble": 3}))
     with LLM(tmp_path) as llm:
-        assert llm.warnings == [f"{tmp_path}/config.json: wobble not known, and ignored"]
+        (warning,) = llm.warnings
+        assert warning.startswith(f"{tmp_path}/config.json: ")
+        assert "wobble = 3" in warning
 
 
 def test_settings_that_are_ignored_are_told(tiny_folder, tmp_path):
     for path in tiny_folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "generation_config.json").write_text('{"num_beams": 4, "typical_p": 0.5}')
-    assert LLM(tmp_path).warnings == [
-        f"{tmp_path}/generation_config.json: num_beams, typical_p not implemented, and ignored"
-    ]
+    warnings = LLM(tmp_path).warnings
+    assert all(warning.startswith(f"{tmp_path}/generation_config.json: ") for warning in warnings)
+    assert "num_beams" in "".join(warnings)
+    assert "typical_p" in "".join(warnings)
 
 
 def test_repr_and_facts(tiny_folder):

@@ -126,9 +126,10 @@ def test_head_dim_beyond_the_kernels(tmp_path):
 
 
 def test_context_beyond_the_models_own_warns(folder):
-    assert load(folder, ctx_size=512).plan.warnings == []
-    (warning,) = load(folder, ctx_size=513).plan.warnings
-    assert warning.startswith("context: 513 tokens are more than the 512 that the model was made for")
+    assert load(folder, ctx_size=512).plan.findings == ()
+    (finding,) = load(folder, ctx_size=513).plan.findings
+    assert str(finding).startswith("context: 513 tokens are more than the 512 that the model was made for")
+    assert str(finding) in load(folder, ctx_size=513).plan.warnings
 
 
 def test_default_context_is_what_memory_allows(tmp_path):
@@ -143,8 +144,8 @@ def test_default_context_is_what_memory_allows(tmp_path):
     folder = write_tiny(tmp_path / "long", config)
     model = load(folder, ctx_size=None)
     assert model.kv_bytes <= available_memory() * 0.6
-    (warning,) = model.plan.warnings
-    assert warning.startswith(f"context: {model.ctx_size} tokens instead of the model's {1 << 24}")
+    (finding,) = model.plan.findings
+    assert str(finding).startswith(f"context: {model.ctx_size} tokens instead of the model's {1 << 24}")
 
 
 def test_context_that_memory_does_not_hold(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,12 +26,15 @@ from inferno.checkpoint.meta import refuse_cut_lanes
 from inferno.checkpoint.survey import Survey, survey_weights
 from inferno.checkpoint.tied import EMBEDDING, resolve_head
 from inferno.config import LlamaConfig
+from inferno.config.lint import lint
+from inferno.config.llama import read_config_files
 from inferno.errors import InfernoError, UnsupportedError
 from inferno.files import show
 from inferno.findings import Finding
 from inferno.model_folder import CONFIG, list_folder
 from inferno.models.llama import expected_tensors, uses
 from inferno.quantization.recognize import Scheme, recognize
+from inferno.text.survey import survey_text_files
 
 if TYPE_CHECKING:
     from inferno.progress import Progress
@@ -59,7 +63,8 @@ def analyze_folder(folder: Path | str, name: str | None = None) -> Report:
     if names is None:
         return Report(folder, name, findings=tuple(found.all))
     survey = survey_weights(folder, names)
-    config = found.attempt(lambda: LlamaConfig.from_folder(folder, _vocabulary(survey)))
+    files = found.attempt(lambda: read_config_files(folder))
+    config = None if files is None else found.attempt(partial(LlamaConfig.from_files, files, _vocabulary(survey)))
     scheme = recognize(survey.tensors, None if config is None else config.quantization_config)
     if config is not None and config.quantization_config is not None:
         found.add_error(_unsupported_scheme(folder, config.quantization_config, scheme))
@@ -68,6 +73,10 @@ def analyze_folder(folder: Path | str, name: str | None = None) -> Report:
     judgement = _Judgement()
     if config is not None and config.quantization_config is None and survey.files:
         judgement = _judge(folder, config, survey, found)
+    if files is not None:
+        stored = None if survey.errors else {t.name: (t.dtype, t.shape) for t in survey.tensors.values()}
+        text = survey_text_files(folder, names)
+        found.all += lint(files.config, files.generation, config, text, stored, files.path)
     return Report(
         path=folder,
         name=name,

@@ -78,20 +78,18 @@ class LlamaConfig:
         ModelNotFoundError if the folder or its config is missing, ConfigError for a value that makes no
         sense, UnsupportedError for a model that Inferno cannot run.
         """
-        folder = Path(folder)
-        names = list_folder(folder)
-        refuse_adapter(folder, names)
-        if is_meta(names):
+        return cls.from_files(read_config_files(Path(folder)), vocab_size)
+
+    @classmethod
+    def from_files(cls, files: ConfigFiles, vocab_size: int | None = None) -> LlamaConfig:
+        """The config in files that were read. Raises as from_folder."""
+        if files.path.name == PARAMS:
             from inferno.config.params import config_from_params
 
-            if PARAMS not in names:
-                raise missing_params(folder, names)
-            return config_from_params(read_json(folder / PARAMS), str(folder / PARAMS), vocab_size=vocab_size)
-        if CONFIG not in names:
-            raise missing_config(folder, names)
-        config = read_json(folder / CONFIG)
-        generation = read_json(folder / GENERATION_CONFIG) if GENERATION_CONFIG in names else {}
-        return cls.from_dict(config, generation, str(folder / CONFIG), str(folder / GENERATION_CONFIG))
+            return config_from_params(files.config, str(files.path), vocab_size=vocab_size)
+        return cls.from_dict(
+            files.config, files.generation, str(files.path), str(files.path.with_name(GENERATION_CONFIG))
+        )
 
     @classmethod
     def from_dict(
@@ -134,6 +132,33 @@ class LlamaConfig:
             defaulted=tuple(fields.defaulted),
             unknown_keys=unknown_keys(fields),
         )
+
+
+@dataclass(frozen=True)
+class ConfigFiles:
+    """The JSON objects of a folder's config (at `path`: config.json or params.json) and of generation_config.json."""
+
+    path: Path
+    config: Mapping[str, Any]
+    generation: Mapping[str, Any]
+
+
+def read_config_files(folder: Path) -> ConfigFiles:
+    """Reads config.json and generation_config.json, if there is one; of a folder in Meta's layout, params.json.
+
+    Raises ModelNotFoundError if the folder or its config is missing, ConfigError if a file holds no JSON object,
+    UnsupportedError for a LoRA adapter.
+    """
+    names = list_folder(folder)
+    refuse_adapter(folder, names)
+    if is_meta(names):
+        if PARAMS not in names:
+            raise missing_params(folder, names)
+        return ConfigFiles(folder / PARAMS, read_json(folder / PARAMS), {})
+    if CONFIG not in names:
+        raise missing_config(folder, names)
+    generation = read_json(folder / GENERATION_CONFIG) if GENERATION_CONFIG in names else {}
+    return ConfigFiles(folder / CONFIG, read_json(folder / CONFIG), generation)
 
 
 def _refuse_other_models(fields: Fields) -> tuple[str, ...]:

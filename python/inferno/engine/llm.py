@@ -68,7 +68,7 @@ class LLM:
         plan = make_plan(report, threads=threads, ctx_size=ctx_size, kv_cache_type=kv_cache_type, isa=isa)
         loaded = Model(plan)
         self.config: LlamaConfig = loaded.config
-        self.warnings: list[str] = [*plan.warnings, *_ignored_settings(self)]
+        self.warnings: list[str] = plan.warnings
         # Reentrant: the collector may end a forgotten generation in the middle of another one's step.
         self._lock = threading.RLock()
         self._tokenizer: Tokenizer | None = None
@@ -297,14 +297,3 @@ def _finish(generations: Sequence[Generation]) -> list[RequestOutput]:
 def _too_long(what: str, tokens: int, ctx_size: int) -> str:
     most = f"{ctx_size}, the context" if what == "tokens" else f"{ctx_size - 1} tokens, one less than the context"
     return f"{what}: must be at most {most}; got {tokens} tokens; shorten it, or raise the context (-c, ctx_size)"
-
-
-def _ignored_settings(llm: LLM) -> list[str]:
-    """What the model's files say and Inferno does not heed."""
-    told = []
-    if llm.config.unknown_keys:
-        told.append(f"{llm.path / 'config.json'}: {', '.join(llm.config.unknown_keys)} not known, and ignored")
-    if llm.config.generation.ignored:
-        ignored = ", ".join(llm.config.generation.ignored)
-        told.append(f"{llm.path / 'generation_config.json'}: {ignored} not implemented, and ignored")
-    return told
