@@ -15,7 +15,7 @@ from inferno.analysis import analyze_folder, make_plan
 from inferno.analysis.forecast import Forecast, forecast, workload
 from inferno.models import Model
 
-ROUNDS = 3
+ROUNDS = 5
 PROMPTS = (8, 256, 960)
 DECODED = 24
 

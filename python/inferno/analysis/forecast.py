@@ -215,20 +215,19 @@ def prefill_speed(work: Workload, limits: Limits, tokens: int, start: int = 0) -
     """A prompt of `tokens` tokens with `start` before it, in tokens per second. KeyError as decode_speed."""
     attention = limits.attention[work.kv_cache_type]
     chunks = -(-tokens // CHUNK)
+    # The speed of a full chunk has the reading of the weights in it; fewer tokens wait for the more of it.
+    unfilled = chunks - tokens / CHUNK
     pairs = tokens * start + tokens * (tokens + 1) / 2
-    products = 2 * pairs * work.layers * work.heads * work.head_dim
+    attended = 2 * pairs * work.layers * work.heads * work.head_dim
     # Per layer two norms, the rotations of q and k, and the two halves of the cache.
     elements = tokens * work.layers * (2 * work.hidden_size + (work.heads + 3 * work.kv_heads) * work.head_dim)
 
     def seconds(pick: Callable[[Rate], float]) -> float:
-        total = products / pick(attention.prefill) + elements / pick(limits.rows) + chunks * _overhead(work, limits)
+        total = attended / pick(attention.prefill) + elements / pick(limits.rows) + chunks * _overhead(work, limits)
         for m in work.matrices:
             read = m.nbytes / pick(limits.gemv_rate(m.dtype, m.k))
-            if m.last_only:
-                total += read
-            else:
-                # Few tokens wait for the weights as one does.
-                total += max(tokens * m.n * m.k / pick(limits.gemm_rate(m.dtype, m.k)), read)
+            products = tokens * m.n * m.k / pick(limits.gemm_rate(m.dtype, m.k))
+            total += read if m.last_only else products + unfilled * read
         return total
 
     return _speed(tokens, seconds)
