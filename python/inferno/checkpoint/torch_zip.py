@@ -18,7 +18,7 @@ from inferno.checkpoint.header import MAX_DIMENSIONS
 from inferno.checkpoint.plain_pickle import MAX_PICKLE_BYTES, Builder, load_plain
 from inferno.checkpoint.safetensors_file import map_file
 from inferno.checkpoint.tensor import Tensor
-from inferno.checkpoint.zip_directory import ZipEntry, read_directory
+from inferno.checkpoint.zip_directory import ZipEntry, read_directory, refuse_compressed
 from inferno.errors import CheckpointError, UnsupportedError
 from inferno.files import open_regular, read_up_to, refuse_lfs_pointer, show_name, show_some
 
@@ -81,6 +81,7 @@ def open_torch_zip(path: Path) -> dict[str, Tensor]:
         _refuse_others(read_up_to(fd, 64), size, path)
         entries = read_directory(fd, size, where)
         prefix = _find_prefix(entries, where)
+        refuse_compressed(entries, where)
         _check_byte_order(fd, entries.get(f"{prefix}byteorder"), where)
         pickle = entries[f"{prefix}data.pkl"]
         if pickle.size > MAX_PICKLE_BYTES:

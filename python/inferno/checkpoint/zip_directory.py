@@ -8,6 +8,7 @@ PKWARE's APPNOTE 6.3, sections 4.3 to 4.5.
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from inferno.errors import CheckpointError, UnsupportedError
@@ -27,17 +28,18 @@ _AGAIN = "the file is truncated or damaged; download it again"
 
 
 class ZipEntry(NamedTuple):
-    """Where the bytes of an entry lie in the file."""
+    """Where the bytes of an entry lie in the file, and how they are compressed (0: as they are)."""
 
     offset: int
     size: int
+    method: int
 
 
 def read_directory(fd: int, file_size: int, where: str) -> dict[str, ZipEntry]:
     """The entries of the archive by name. `where` names the file in errors.
 
-    Raises CheckpointError if the archive is damaged, cut short or gives a name twice, UnsupportedError for an entry
-    that is compressed or encrypted.
+    Raises CheckpointError if the archive is damaged, cut short or gives a name twice, UnsupportedError for an encrypted
+    entry.
     """
     begin, size, count = _find_directory(fd, file_size, where)
     if size > MAX_DIRECTORY_BYTES:
@@ -46,7 +48,7 @@ def read_directory(fd: int, file_size: int, where: str) -> dict[str, ZipEntry]:
     entries: dict[str, ZipEntry] = {}
     at = 0
     while at < size:
-        name, header, length, at = _central_entry(raw, at, where)
+        name, header, length, method, at = _central_entry(raw, at, where)
         if name in entries:
             raise CheckpointError(f"{where}: {show_name(name)} must be in the archive once; got it twice; {_AGAIN}")
         start = _data_offset(fd, header, name, where)
@@ -55,10 +57,20 @@ def read_directory(fd: int, file_size: int, where: str) -> dict[str, ZipEntry]:
                 f"{where}: {show_name(name)} must lie in front of the zip directory at byte {begin}; got "
                 f"{start} to {start + length}; {_AGAIN}"
             )
-        entries[name] = ZipEntry(start, length)
+        entries[name] = ZipEntry(start, length, method)
     if len(entries) != count:
         raise CheckpointError(f"{where}: the zip directory must list {count} entries; got {len(entries)}; {_AGAIN}")
     return entries
+
+
+def refuse_compressed(entries: Mapping[str, ZipEntry], where: str) -> None:
+    """UnsupportedError for an entry whose bytes cannot be used where they lie."""
+    for name, entry in entries.items():
+        if entry.method != 0:
+            raise UnsupportedError(
+                f"{where}: {show_name(name)} must be stored as it is, so that it can be used in place; got an entry "
+                f"with compression method {entry.method}; save it again with torch.save, or pack it without compression"
+            )
 
 
 def _find_directory(fd: int, file_size: int, where: str) -> tuple[int, int, int]:
@@ -92,8 +104,8 @@ def _read_end64(fd: int, end_at: int, where: str) -> tuple[int, int, int, int, i
     raise CheckpointError(f"{where}: must hold a zip64 record, which its end names; got none; {_AGAIN}")
 
 
-def _central_entry(raw: bytes, at: int, where: str) -> tuple[str, int, int, int]:
-    """Name, offset of the local header, size, and where the next entry begins."""
+def _central_entry(raw: bytes, at: int, where: str) -> tuple[str, int, int, int, int]:
+    """Name, offset of the local header, size as stored, compression method, and where the next entry begins."""
     if not raw.startswith(b"PK\1\2", at) or at + _CENTRAL.size > len(raw):
         raise CheckpointError(f"{where}: the zip directory must hold entries; got other bytes at {at} of it; {_AGAIN}")
     fields = _CENTRAL.unpack_from(raw, at)
@@ -110,15 +122,10 @@ def _central_entry(raw: bytes, at: int, where: str) -> tuple[str, int, int, int]
         raise CheckpointError(f"{where}: names in the zip directory must be UTF-8; {_AGAIN}") from None
     if flags & _ENCRYPTED:
         raise UnsupportedError(f"{where}: {show_name(name)} must be plain; got an encrypted entry")
-    if method != 0:
-        raise UnsupportedError(
-            f"{where}: {show_name(name)} must be stored as it is, so that it can be used in place; got an entry with "
-            f"compression method {method}; save it again with torch.save, or unpack and pack it without compression"
-        )
     size, stored, header = _widen(extra, size, stored, header, f"{where}: {show_name(name)}")
-    if size != stored:
+    if size != stored and method == 0:
         raise CheckpointError(f"{where}: {show_name(name)} must have one size; got {size} and {stored}; {_AGAIN}")
-    return name, header, size, after
+    return name, header, stored, method, after
 
 
 def _widen(extra: bytes, size: int, stored: int, header: int, where: str) -> tuple[int, int, int]:
