@@ -243,7 +243,7 @@ def test_given_scaling_factors_count() -> None:
 
 def test_a_factor_that_follows_from_the_shape_is_told() -> None:
     config = config_from_params({**LLAMA3_8B, "use_scaled_rope": True})
-    assert "rope_scaling_factor" in config.defaulted
+    assert config.defaulted == ("rope_scaling_factor", "max_seq_len")
 
 
 # Values that make no sense

@@ -161,7 +161,8 @@ def _rope(fields: Fields, dim: int, heads: int, vocab_size: int) -> RopeConfig:
     theta = fields.number("rope_theta", DEFAULT_THETA, low=1.0, high=MAX_THETA)
     if not fields.boolean("use_scaled_rope", False):
         return RopeConfig(rope_theta=theta)
-    high = fields.number("rope_high_freq_factor", _HIGH_FREQ_FACTOR)
+    # Llama 4's key: its absence leaves nothing open.
+    high = fields.optional_number("rope_high_freq_factor") or _HIGH_FREQ_FACTOR
     if high <= _LOW_FREQ_FACTOR:
         raise fields.bad("rope_high_freq_factor", f"above {_LOW_FREQ_FACTOR:g}", high)
     return RopeConfig(
