@@ -11,6 +11,7 @@ import pytest
 
 from inferno.config import LlamaConfig
 from inferno.config.lint import RULES, lint
+from inferno.config.params import config_from_params
 from inferno.errors import ConfigError, InfernoError, TextError
 from inferno.findings import Finding
 from inferno.text.special import SpecialTokens
@@ -136,7 +137,7 @@ CASES = [
         "field-defaulted",
         {"config": without("rms_norm_eps", "mlp_bias")},
         "config.json",
-        "leaves 2 fields to their defaults: rms_norm_eps = 1e-06, mlp_bias = false",
+        "leaves to defaults: rms_norm_eps = 1e-06, mlp_bias = false",
         {},
     ),
     Case(
@@ -286,6 +287,13 @@ CASES = [
         "config.json: eos_token_id",
         'no token ends an answer; the tokenizer\'s eos_token is 2 ("</s>"); set it to 2',
         {"config": without("eos_token_id"), "generation": {"eos_token_id": 2}},
+    ),
+    Case(
+        "eos-missing",
+        {"config": without("eos_token_id"), **text(tokenizer_file=None, tokenizer=None)},
+        "config.json: eos_token_id",
+        "the tokenizer names none either; set it to the id that ends the model's answers",
+        {"config": without("eos_token_id"), **text(tokenizer_file="tokenizer.model", tokenizer=None)},
     ),
     Case(
         "eos-differs",
@@ -518,3 +526,14 @@ def test_a_folder_without_anything() -> None:
     nothing = TextSurvey(FOLDER)
     found = lint({}, {}, None, nothing, None, PATH)
     assert {finding.code for finding in found} == {"eos-missing", "tokenizer-missing"}
+
+
+def test_the_keys_of_params_json_are_its_own(tmp_path: Path) -> None:
+    params = {"dim": 64, "n_layers": 2, "n_heads": 4, "vocab_size": 128, "norm_eps": 1e-5, "wobble": 1}
+    parsed = config_from_params(params)
+    found = lint(params, {}, parsed, survey_text_files(tmp_path, []), None, tmp_path / "params.json")
+    assert {finding.code for finding in found if "n_heads" in finding.message} == set()
+    assert [finding.message for finding in found if finding.code == "unknown-field"] == [
+        "holds fields that Inferno does not know, and ignores: wobble = 1"
+    ]
+    assert "unknown-arithmetic-field" not in {finding.code for finding in found}

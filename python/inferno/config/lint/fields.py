@@ -10,6 +10,7 @@ from inferno.config.fields import Fields
 from inferno.config.keys import unknown_keys
 from inferno.config.lint.rules import Facts, Told, rule
 from inferno.files import show, show_name
+from inferno.model_folder import CONFIG
 
 # Parts of names under which other models keep what changes their arithmetic.
 _SUSPICIOUS = re.compile(
@@ -28,8 +29,9 @@ def defaulted(facts: Facts) -> Iterator[Told]:
     if facts.parsed is None or not facts.parsed.defaulted:
         return
     keys = dict.fromkeys(facts.parsed.defaulted)
-    listed = ", ".join(f"{key} = {show(_value(facts, key))}" for key in keys)
-    yield Told(str(facts.path), f"leaves {len(keys)} fields to their defaults: {listed}")
+    values = {key: _value(facts, key) for key in keys}
+    listed = ", ".join(key if value is None else f"{key} = {show(value)}" for key, value in values.items())
+    yield Told(str(facts.path), f"leaves to defaults: {listed}")
 
 
 @rule("unknown-arithmetic-field", "warning")
@@ -136,7 +138,9 @@ def pretraining_tp(facts: Facts) -> Iterator[Told]:
 
 
 def _unknown(facts: Facts) -> tuple[str, ...]:
-    return unknown_keys(Fields(facts.config, str(facts.path)))
+    if facts.parsed is not None:
+        return facts.parsed.unknown_keys  # of params.json, other keys are known
+    return unknown_keys(Fields(facts.config, str(facts.path))) if facts.path.name == CONFIG else ()
 
 
 def _value(facts: Facts, key: str) -> Any:
