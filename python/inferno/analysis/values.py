@@ -58,10 +58,10 @@ class TensorValues:
         if dtype not in SCANNED or elements == 0:
             return cls(name, dtype)
         squares = np.concatenate([part.squares for part in parts])
-        largest = np.concatenate([part.largest for part in parts])
+        zero = np.concatenate([part.zero for part in parts])
         lengths = np.concatenate([np.full(len(part.squares), part.row_length, np.float64) for part in parts])
         row_rms = np.sqrt(squares / lengths)
-        alive = row_rms[largest > 0]
+        alive = row_rms[~zero]
         median = float(np.median(alive)) if len(alive) else 0.0
         top = float(row_rms.max())
         judged = len(row_rms) > 2 and median > 0
@@ -76,7 +76,7 @@ class TensorValues:
             minimum=float(min(part.minimum for part in parts)) if finite else None,
             maximum=float(max(part.maximum for part in parts)) if finite else None,
             rms=float(np.sqrt(squares.sum() / finite)) if finite else None,
-            zero_rows=int(sum(part.zero_rows for part in parts)),
+            zero_rows=int(zero.sum()),
             outlier_rows=int((row_rms > OUTLIER * median).sum()) if judged else 0,
             outlier_factor=top / median if judged else 0.0,
             ends=sum(part.ends for part in parts) / elements if dtype == "I8" else None,
@@ -96,17 +96,11 @@ class Scan:
         if dtype not in SCANNED or self.row_length == 0:
             rows = 0
         self.squares = np.zeros(rows, np.float64)
-        self.largest = np.zeros(rows, np.float32)
-        self.clean = np.ones(rows, np.bool_)
+        self.zero = np.ones(rows, np.bool_)
         self.minimum, self.maximum = np.inf, -np.inf
         self.elements = self.nan = self.inf = self.ends = self.bad_scales = 0
         self._is_scale = dtype in _FLOATS and name.endswith(_SCALES)
         self._rest = b""
-
-    @property
-    def zero_rows(self) -> int:
-        """Rows that hold nothing but zeros."""
-        return int(((self.largest == 0) & self.clean).sum())
 
     def add(self, piece: memoryview) -> None:
         """The next bytes of the tensor."""
@@ -142,26 +136,28 @@ class Scan:
 
     def _add_rows(self, row: int, values: Floats) -> None:
         """`values`: (rows, k), from row `row` on, of which an earlier piece may have seen the beginning."""
+        rows = slice(row, row + len(values))
         with np.errstate(over="ignore", invalid="ignore"):
             squares = np.einsum("ij,ij->i", values, values)
-        low, high = values.min(axis=1), values.max(axis=1)
+        low, high = values.min(), values.max()
+        # A square of 0 may have been less than float32 holds.
+        seen = squares != 0
+        if not seen.all():
+            seen[~seen] = (values[~seen] != 0).any(axis=1)
+        self.zero[rows] &= ~seen
         if not np.isfinite(squares).all():
             # NaN, Inf, or numbers whose squares leave float32
             finite = np.isfinite(values)
             self.nan += int(np.isnan(values).sum())
             self.inf += int(np.isinf(values).sum())
-            self.clean[row : row + len(values)] &= finite.all(axis=1)
             wide = np.where(finite, values, 0).astype(np.float64)
             with np.errstate(over="ignore"):
                 squares = np.einsum("ij,ij->i", wide, wide)
-            low = np.where(finite, values, np.inf).min(axis=1)
-            high = np.where(finite, values, -np.inf).max(axis=1)
-        rows = slice(row, row + len(values))
+            low = np.where(finite, values, np.inf).min()
+            high = np.where(finite, values, -np.inf).max()
         self.squares[rows] += squares
-        extent = np.where(low <= high, np.maximum(high, -low), 0)
-        self.largest[rows] = np.maximum(self.largest[rows], extent)
-        self.minimum = min(self.minimum, low.min())
-        self.maximum = max(self.maximum, high.max())
+        self.minimum = min(self.minimum, low)
+        self.maximum = max(self.maximum, high)
 
 
 def _widened(codes: npt.NDArray[Any], dtype: str) -> Floats:
