@@ -49,7 +49,7 @@ class Walk:
         self.position = self._behind_space(0)
 
     def members(self) -> Iterator[str]:
-        """The keys of the object here; at each, the position is that of its value, which is skipped if the caller stays."""
+        """The keys of the object here; at each, the position is that of its value, skipped if the caller leaves it."""
         self._expect(b"{")
         if self._take(b"}"):
             return
@@ -101,7 +101,7 @@ class Walk:
         if self._byte() == b"[":
             count = sum(map(len, self._repeated(_PIECE, b"[", b"]")))
             largest = count - 1
-            while largest in apart:
+            while largest >= 0 and largest in apart:
                 largest -= 1
             return count, largest
         count, largest = 0, -1

@@ -148,7 +148,7 @@ def survey_text_files(folder: Path, names: Collection[str]) -> TextSurvey:
         template_origin=origin,
         template_replaces=replaced,
         model_max_length=_length(settings.get("model_max_length")),
-        faults=tuple(dict.fromkeys(faults)),
+        faults=tuple(faults),
     )
 
 
@@ -166,7 +166,7 @@ def survey_tokenizer(path: Path, wanted: Sequence[str] = ()) -> TokenizerSurvey:
         walk = Walk(data)
         _walk_top(walk, found)
         return found.survey(walk, wanted)
-    except (WalkError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         why = str(error) if isinstance(error, WalkError) else "added_tokens or post_processor of another form"
         raise TextError(f"{path}: must be a tokenizer as the tokenizers library writes it; got {why}") from None
 

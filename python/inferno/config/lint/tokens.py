@@ -15,7 +15,8 @@ _TOKENIZER_CONFIG = "tokenizer_config.json"
 @rule("eos-missing", "warning")
 def no_stop(facts: Facts) -> Iterator[Told]:
     """Neither config.json nor generation_config.json names an end token."""
-    if facts.stop_ids():
+    # A tokenizer.model names its end tokens itself.
+    if facts.stop_ids() or facts.text.tokenizer_file == "tokenizer.model":
         return
     eos = facts.text.token_id("eos_token")
     known = "the tokenizer names none either" if eos is None else f"the tokenizer's eos_token is {facts.named(eos)}"
