@@ -85,6 +85,16 @@ def test_bytes_and_products_are_counted_for_what_they_are():
     assert alone() == layer
 
 
+def test_cpu_time_is_counted_for_every_thread(monkeypatch):
+    bench = measuring._Bench(2, "scalar", Pages(1 << 20))
+    assert bench.cpu_share == 1.0
+    wall, cpu = iter([10.0, 14.0]), iter([1.0, 5.0])
+    monkeypatch.setattr(measuring, "perf_counter", lambda: next(wall))
+    monkeypatch.setattr(measuring, "process_time", lambda: next(cpu))
+    assert bench.counted(lambda: 7.0) == 7.0
+    assert bench.cpu_share == 0.5  # 4 seconds of CPU where 2 threads had 4 seconds each
+
+
 def test_pages_are_a_file_without_a_name(own_cache):
     pages = Pages(1 << 20)
     assert pages.bytes.size == 1 << 20
@@ -172,6 +182,7 @@ def test_an_age_that_cannot_be_told_is_old(measured_at):
 
 def test_steady():
     assert make_limits(spread=1.1).steady
+    assert not make_limits(cpu_share=0.5).steady  # figures that agree, all of half a machine
     assert not make_limits(spread=1.3).steady
     assert not make_limits(gemv={"F32": {256: rate(15e9)}}).steady
     assert not make_limits(gemm={"F32": {256: rate(150e9)}}).steady
@@ -188,6 +199,7 @@ def test_arguments_that_cannot_be():
     "change",
     [
         {"stage_seconds": 0},
+        {"cpu_share": 0},
         {"call_seconds": -1.0},
         {"call_seconds": True},
         {"rows": {"median": float("nan"), "low": 1, "high": 1}},

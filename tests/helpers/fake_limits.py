@@ -24,5 +24,6 @@ def make_limits(threads: int = 1, spread: float = 1.0, **changes: object) -> Lim
         "gemm": {dtype: {256: rate(100e9, spread)} for dtype in ("F32", "F16", "BF16")},
         "attention": dict.fromkeys(("f32", "f16", "bf16"), attention),
         "rows": rate(1e18, spread),
+        "cpu_share": 1.0,
     }
     return Limits(**{**fields, **changes})  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferno.units import plural, size
+from inferno.units import percent, plural, size
 
 if TYPE_CHECKING:
     from inferno.diagnosis import Diagnosis, Folder, Package
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from inferno.selftest import Check
 
 Rows = list[tuple[str, str]]
+
+_BUSY = "; the machine was busy then: try again with --measure"
 
 
 def sections(found: Diagnosis) -> list[tuple[str, Rows]]:
@@ -58,10 +60,8 @@ def _build(found: Diagnosis) -> Rows:
 def _limits(limits: Limits) -> Rows:
     pattern = "" if limits.read_pattern is None else f", pattern {limits.read_pattern}"
     rows = [
-        (
-            "measured",
-            limits.measured + ("" if limits.steady else "; the machine was busy then: try again with --measure"),
-        ),
+        ("measured", limits.measured + ("" if limits.steady else _BUSY)),
+        ("CPU time", f"{percent(limits.cpu_share)} of what the threads could use"),
         ("read bandwidth", _rate(limits.read_bandwidth, "GB/s") + pattern),
         ("FMA peak", _rate(limits.fma_peak, "G multiply-adds/s")),
         ("barrier", f"{limits.stage_seconds * 1e6:.2f} us a stage, {limits.call_seconds * 1e6:.0f} us a call"),

@@ -51,6 +51,8 @@ SHARED_HEADS = 8
 
 # By how much the quartiles of a steady machine's peaks may differ, and a kernel exceed its peak.
 _STEADY = 1.4
+# The share of CPU time below which other programs have taken part of the machine.
+_OWN_CPUS = 0.9
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Limits:
     gemm            dtype -> row length k -> multiply-adds per second, 256 tokens
     attention       cache type (f32, f16, bf16) -> rates
     rows            elements per second that the operations between matmuls (norms, rotations, cache) go through
+    cpu_share       of the threads' time, what the system gave them while they measured; 1 where nobody else computed
     """
 
     key: Mapping[str, str]
@@ -81,10 +84,16 @@ class Limits:
     gemm: Mapping[str, Mapping[int, Rate]]
     attention: Mapping[str, AttentionRates]
     rows: Rate
+    cpu_share: float = 1.0
 
     @property
     def steady(self) -> bool:
-        """Whether the figures agree with each other. On a machine that was busy meanwhile they do not."""
+        """Whether the threads had their CPUs to themselves, and the figures agree with each other.
+
+        The spread alone would not tell: a machine that is busy throughout gives figures that agree, all too low.
+        """
+        if self.cpu_share < _OWN_CPUS:
+            return False
         peaks = (self.read_bandwidth, self.fma_peak)
         gemv = max(rate.median for rates in self.gemv.values() for rate in rates.values())
         gemm = max(rate.median for rates in self.gemm.values() for rate in rates.values())
@@ -148,6 +157,7 @@ def _limits(data: Any) -> Limits:
         gemm=_by_length(data["gemm"]),
         attention={str(name): _attention(rates) for name, rates in data["attention"].items()},
         rows=_rate(data["rows"]),
+        cpu_share=_positive(data["cpu_share"]),
     )
 
 
