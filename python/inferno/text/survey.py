@@ -28,7 +28,6 @@ TURN_ENDS = (
     *("<|eot_id|>", "<|im_end|>", "</s>", "<|end|>", "<|end_of_turn|>", "<end_of_turn>", "<|eot|>", "<|eom_id|>"),
     *("<|end_of_text|>", "<|endoftext|>", "<|END_OF_TURN_TOKEN|>", "<|end_of_role|>", "[EOS]", "<eos>"),
 )
-_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
 _BOS_VARIABLE = re.compile(r"\bbos_token\b")
 _EOS_VARIABLE = re.compile(r"\beos_token\b")
 
@@ -144,7 +143,7 @@ def survey_text_files(folder: Path, names: Collection[str]) -> TextSurvey:
         tokenizer_file=tokenizer_file,
         tokenizer=tokenizer,
         special=special,
-        template=None if text is None else _COMMENT.sub("", text),
+        template=None if text is None else _without_comments(text),
         template_origin=origin,
         template_replaces=replaced,
         model_max_length=_length(settings.get("model_max_length")),
@@ -270,6 +269,15 @@ def _template(folder: Path, settings: Mapping[str, Any]) -> _Template:
     older = settings.get("chat_template")
     replaced = isinstance(older, str) and older.strip() != source.text.strip()
     return source.text, source.origin, f"{folder / TOKENIZER_CONFIG}: chat_template" if replaced else ""
+
+
+def _without_comments(template: str) -> str:
+    """Without {# ... #}. One pass: a pattern would look for the end again from every beginning."""
+    kept, at = [], 0
+    while (begin := template.find("{#", at)) >= 0 and (end := template.find("#}", begin + 2)) >= 0:
+        kept.append(template[at:begin])
+        at = end + 2
+    return "".join([*kept, template[at:]])
 
 
 def _length(value: object) -> int | None:

@@ -56,6 +56,11 @@ class Facts:
         value = self.config.get(key)
         return value if type(value) is int else None
 
+    @property
+    def vocab_size(self) -> int | None:
+        """The rows of the embedding; params.json may have -1, which the weights stand in for."""
+        return self.integer("vocab_size") if self.parsed is None else self.parsed.vocab_size
+
     def ids(self, values: Mapping[str, Any], key: str) -> tuple[int, ...]:
         """A field of token ids, one or a list of them; () if it is absent or something else."""
         value = values.get(key)

@@ -54,7 +54,7 @@ def eos_of_tokenizer(facts: Facts) -> Iterator[Told]:
 @rule("token-id-outside-vocabulary", "warning")
 def ids_outside(facts: Facts) -> Iterator[Told]:
     """A begin or end token that the model has no row for. It can neither be given nor come out."""
-    vocab_size = facts.integer("vocab_size")
+    vocab_size = facts.vocab_size
     if vocab_size is None:
         return
     for place, values in ((str(facts.path), facts.config), (facts.beside(_GENERATION), facts.generation)):
@@ -106,7 +106,7 @@ def roles_without_token(facts: Facts) -> Iterator[Told]:
 @rule("vocabulary-too-small", "error")
 def ordinary_tokens_outside(facts: Facts) -> Iterator[Told]:
     """Ordinary text becomes ids that the model has no row for: the tokenizer is another model's."""
-    vocab_size, tokenizer = facts.integer("vocab_size"), facts.text.tokenizer
+    vocab_size, tokenizer = facts.vocab_size, facts.text.tokenizer
     if facts.parsed is not None and vocab_size is not None and tokenizer and tokenizer.ordinary_size > vocab_size:
         yield Told(
             facts.field("vocab_size"),
@@ -119,7 +119,7 @@ def ordinary_tokens_outside(facts: Facts) -> Iterator[Told]:
 @rule("added-tokens-outside-vocabulary", "warning")
 def added_tokens_outside(facts: Facts) -> Iterator[Told]:
     """Added tokens that the model has no row for, such as a padding token that was never trained."""
-    vocab_size, tokenizer = facts.integer("vocab_size"), facts.text.tokenizer
+    vocab_size, tokenizer = facts.vocab_size, facts.text.tokenizer
     if vocab_size is None or tokenizer is None or tokenizer.ordinary_size > vocab_size:
         return
     outside = sorted(token_id for token_id in tokenizer.added_tokens if token_id >= vocab_size)
@@ -135,7 +135,7 @@ def added_tokens_outside(facts: Facts) -> Iterator[Told]:
 @rule("vocabulary-padded", "note")
 def padding(facts: Facts) -> Iterator[Told]:
     """The model has many more rows than the tokenizer has tokens."""
-    vocab_size, tokenizer = facts.integer("vocab_size"), facts.text.tokenizer
+    vocab_size, tokenizer = facts.vocab_size, facts.text.tokenizer
     if vocab_size is not None and tokenizer is not None and vocab_size - tokenizer.vocab_size > _PADDING:
         yield Told(
             facts.field("vocab_size"),
