@@ -20,14 +20,20 @@ Header = dict[str, Any]
 Tensors = dict[str, tuple[str, list[int], bytes]]
 
 
-def edit_json(name: str, changes: Mapping[str, Any] | None = None, without: tuple[str, ...] = ()) -> Edit:
-    """Sets the keys of `changes` in a JSON file and takes those of `without` out."""
+def edit_json(
+    name: str,
+    changes: Mapping[str, Any] | None = None,
+    without: tuple[str, ...] = (),
+    change: Callable[[dict[str, Any]], object] = lambda values: None,
+) -> Edit:
+    """In a JSON file: sets the keys of `changes`, takes those of `without` out, and does `change` to the rest."""
 
     def edit(folder: Path) -> None:
         values = json.loads((folder / name).read_text())
         values.update(changes or {})
         for key in without:
             values.pop(key, None)
+        change(values)
         (folder / name).write_text(json.dumps(values))
 
     return edit

@@ -22,7 +22,8 @@ class Case:
     `make` is given a folder that holds a copy of the good model, and changes it; if it returns a path, that is the
     model. `severity`, `code`, `where` (with {folder}) and a piece of the message are those of the finding that must be
     there, the first error if it is one. Without a severity nothing may be found but notes. `options` is what the model
-    is loaded with, `scheme` the scheme that must be recognised.
+    is loaded with, `scheme` the scheme that must be recognised. `fatal`: something else keeps the model from running.
+    `speaks`: whether a text can be a prompt, if the model runs.
     """
 
     name: str
@@ -33,12 +34,14 @@ class Case:
     message: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     scheme: str | None = None
+    fatal: bool = False
+    speaks: bool = True
     not_for_root: bool = False
 
     @property
     def runs(self) -> bool:
         """Whether the model can be loaded."""
-        return self.severity != "error"
+        return self.severity != "error" and not self.fatal
 
 
 def refused(name: str, make: Make, code: str, where: str, message: str, **more: Any) -> Case:

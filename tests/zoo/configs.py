@@ -188,10 +188,13 @@ GENERATIONS = [
 ODD = [
     runs("transformers 4's names", v4),
     runs("llama3 rope", edit_config(rope_parameters=LLAMA3 | {"original_max_position_embeddings": 128})),
-    runs("yarn rope", edit_config(rope_parameters=YARN)),
+    runs("yarn rope", edit_config(rope_parameters=YARN | {"original_max_position_embeddings": 256})),
     runs("longrope", edit_config(rope_parameters=LONGROPE | {"short_factor": [1.0] * 4, "long_factor": [2.0] * 4})),
+    runs(
+        "numbers that are integers",
+        edit_config(rope_parameters={"rope_type": "linear", "factor": 2, "rope_theta": 10000}),
+    ),
     runs("dynamic rope", edit_config(rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0})),
-    runs("an epsilon that is an integer", edit_config(rms_norm_eps=1)),
     runs("a model made for three tokens", edit_config(max_position_embeddings=3), options={"ctx_size": None}),
     runs("half as many heads, twice as wide", edit_config(num_attention_heads=2, num_key_value_heads=1)),
 ]

@@ -198,6 +198,9 @@ LIMITS = [
         *("context-beyond-model", "context", "513 tokens are more than the 512 that the model was made for"),
         options={"ctx_size": 513},
     ),
-    runs("a model of long contexts", edit_config(max_position_embeddings=2**31 - 1)),
+    runs(
+        "a model of long contexts",
+        edit_config(max_position_embeddings=2**31 - 1, rope_parameters={"rope_type": "default", "rope_theta": 1e6}),
+    ),
 ]
 CASES = [*NAMES, *SHAPES, *TIED, *TYPES, *LIMITS]

@@ -12,10 +12,10 @@ from inferno import LLM
 from inferno.analysis import Report, analyze, analyze_folder, make_plan
 from inferno.errors import InfernoError
 from inferno.findings import SEVERITIES, Finding
-from zoo import configs, containers, filesystem, layouts, mapping, quantized, shards
+from zoo import configs, containers, filesystem, layouts, lint, mapping, quantized, shards, tokenizers
 from zoo.case import Case
 
-HOUSES = [containers, shards, filesystem, configs, quantized, mapping, layouts]
+HOUSES = [containers, shards, filesystem, configs, quantized, mapping, layouts, lint, tokenizers]
 CASES = [case for house in HOUSES for case in house.CASES]
 ModelOf = Callable[[Case], Path]
 
@@ -45,8 +45,9 @@ def test_what_is_found(case: Case, model_of: ModelOf) -> None:
     if case.severity is None:
         assert [finding for finding in findings if finding.severity != "note"] == []
         return
-    assert bool(errors) == (case.severity == "error"), findings
-    candidates = errors[:1] if errors else [finding for finding in findings if finding.severity == case.severity]
+    assert bool(errors) == (not case.runs), findings
+    candidates = [finding for finding in findings if finding.severity == case.severity]
+    candidates = candidates[:1] if case.severity == "error" else candidates
     assert [
         finding
         for finding in candidates
@@ -71,6 +72,11 @@ def test_findings_are_fit_to_be_shown(case: Case, model_of: ModelOf) -> None:
     assert report.weight_bytes == sum(report.bytes_by_dtype.values()) == sum(report.bytes_by_role.values())
 
 
+def steady(error: InfernoError) -> str:
+    """The text without what changes from moment to moment: how much memory is free."""
+    return re.sub(r"[\d.]+( GB are available; ask for at most) \d+", r"N\1 N", str(error))
+
+
 def expected_error(path: Path, case: Case) -> InfernoError | None:
     """What inspecting says that a load will raise."""
     try:
@@ -91,7 +97,8 @@ def test_loading_agrees(case: Case, model_of: ModelOf) -> None:
         return
     with pytest.raises(InfernoError) as caught:
         LLM(path, **options(case))
-    assert (type(caught.value), str(caught.value)) == (type(expected), str(expected))
+    assert type(caught.value) is type(expected)
+    assert steady(caught.value) == steady(expected)
 
 
 @each_case
