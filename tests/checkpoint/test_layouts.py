@@ -98,3 +98,17 @@ def test_hugging_face_has_no_rules() -> None:
 )
 def test_layout_of_a_folder(names: list[str], layout: object) -> None:
     assert layout_of(names) is layout
+
+
+@pytest.mark.parametrize(
+    ("stored", "name"),
+    [
+        ("tok_embeddings.weight", "model.embed_tokens.weight"),
+        ("layers.31.attention.wo.weight", "model.layers.31.self_attn.o_proj.weight"),
+        ("output.weight", "lm_head.weight"),
+    ],
+)
+def test_names_lead_back(stored: str, name: str) -> None:
+    assert META.stored(name) == stored
+    assert HUGGING_FACE.stored(name) == name
+    assert META.stored("model.rotary") == "model.rotary"

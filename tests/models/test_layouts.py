@@ -120,7 +120,7 @@ def test_heads_repeated_over_shards(tmp_path: Path, isa: str) -> None:
     np.testing.assert_array_equal(logits(hf, isa), logits(meta, isa))
     # and with the number of heads before the copies were made
     write_meta(tmp_path / "meta", tensors, repeated, "F32", shards=4, params={"n_kv_heads": 2})
-    refuse(meta, r"self_attn.k_proj.weight must be \[32, 64\]; got \[64, 64\]", CheckpointError)
+    refuse(meta, r"layers.0.attention.wk.weight must be \[32, 64\]; got \[64, 64\]", CheckpointError)
 
 
 def test_a_missing_shard(tmp_path: Path) -> None:

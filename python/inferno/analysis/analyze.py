@@ -22,6 +22,7 @@ from inferno.checkpoint import (
     match_tensors,
     refuse_mismatch,
 )
+from inferno.checkpoint.layouts import HUGGING_FACE
 from inferno.checkpoint.meta import refuse_cut_lanes
 from inferno.checkpoint.survey import Survey, survey_weights
 from inferno.checkpoint.tied import EMBEDDING, resolve_head
@@ -88,6 +89,7 @@ def analyze_folder(folder: Path | str, name: str | None = None) -> Report:
         match=judgement.match,
         specs=judgement.specs,
         head=judgement.head,
+        duplicated=survey.duplicated,
         findings=tuple(found.all),
         checkpoint=None if survey.errors else Checkpoint(folder, survey),
     )
@@ -126,11 +128,12 @@ class _Judgement:
 def _judge(folder: Path, config: LlamaConfig, survey: Survey, found: _Findings) -> _Judgement:
     """Tensors against the config. Where a file is missing or broken, that is told, and not each tensor of it."""
     specs = expected_tensors(config)
-    match = match_tensors(survey.tensors, specs)
+    layout = survey.layout or HUGGING_FACE
+    match = match_tensors(survey.tensors, specs, layout)
     if survey.errors:
         return _Judgement(specs, match)
-    found.attempt(lambda: refuse_mismatch(match, survey.tensors, specs, folder))
-    head = found.attempt(lambda: resolve_head(survey.tensors, config.tie_word_embeddings, folder))
+    found.attempt(lambda: refuse_mismatch(match, survey.tensors, specs, folder, layout))
+    head = found.attempt(lambda: resolve_head(survey.tensors, config.tie_word_embeddings, folder, layout))
     if head is not None and match.mapped:
         # Every tier has every operation, so that what the plainest refuses, all refuse.
         for error in bind(survey.tensors, uses(config, head), "f16", "scalar")[1]:
@@ -138,7 +141,9 @@ def _judge(folder: Path, config: LlamaConfig, survey: Survey, found: _Findings) 
     found.attempt(lambda: refuse_cut_lanes(survey.tensors))
     if config.head_dim > MAX_HEAD_DIM:
         found.add_error(
-            UnsupportedError(f"{folder / CONFIG}: head_dim must be at most {MAX_HEAD_DIM}; got {config.head_dim}")
+            UnsupportedError(
+                f"{folder / layout.config_file}: head_dim must be at most {MAX_HEAD_DIM}; got {config.head_dim}"
+            )
         )
     return _Judgement(specs, match, head)
 

@@ -47,7 +47,8 @@ class Report:
     """What lies in a model folder.
 
     `layout` is "huggingface", "meta" or None if it cannot be told; `config` is None if it cannot be read; `match` and
-    `head` are None without both config and tensors. `side_tensors` names the tensors whose values were looked at.
+    `head` are None without both config and tensors. `side_tensors` names the tensors whose values were looked at,
+    `duplicated` those that several files hold and one should.
     `checkpoint` is there if every weight file could be opened; it is what a load binds.
     """
 
@@ -62,6 +63,7 @@ class Report:
     specs: Mapping[str, TensorSpec] = field(default_factory=dict)
     head: HeadChoice | None = None
     side_tensors: tuple[str, ...] = ()
+    duplicated: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     checkpoint: Checkpoint | None = field(default=None, repr=False, compare=False)
 

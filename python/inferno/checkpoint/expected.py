@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from inferno.checkpoint.layouts import HUGGING_FACE, Layout
 from inferno.checkpoint.tensor import AnyTensor
 from inferno.errors import CheckpointError
 from inferno.files import show_name, show_some
@@ -47,7 +48,9 @@ class TensorMatch:
         return not (self.missing or self.unexpected or self.misshapen)
 
 
-def match_tensors(tensors: Mapping[str, AnyTensor], specs: Mapping[str, TensorSpec]) -> TensorMatch:
+def match_tensors(
+    tensors: Mapping[str, AnyTensor], specs: Mapping[str, TensorSpec], layout: Layout = HUGGING_FACE
+) -> TensorMatch:
     """Compares names and shapes; no weight is read. `*.rotary_emb.inv_freq` is ignored."""
     missing = [name for name, spec in specs.items() if not spec.optional and name not in tensors]
     others = [name for name in tensors if name not in specs]
@@ -58,24 +61,28 @@ def match_tensors(tensors: Mapping[str, AnyTensor], specs: Mapping[str, TensorSp
         unexpected=tuple(unexpected),
         misshapen=tuple(name for name in shared if tensors[name].shape != specs[name].shape),
         ignored=tuple(name for name in others if name.endswith(_IGNORED_SUFFIX)),
-        near=_nearest(missing, unexpected),
+        near=_nearest(missing, unexpected, layout),
     )
 
 
 def refuse_mismatch(
-    match: TensorMatch, tensors: Mapping[str, AnyTensor], specs: Mapping[str, TensorSpec], folder: Path
+    match: TensorMatch,
+    tensors: Mapping[str, AnyTensor],
+    specs: Mapping[str, TensorSpec],
+    folder: Path,
+    layout: Layout = HUGGING_FACE,
 ) -> None:
-    """Raises one CheckpointError that tells of every missing, unexpected and misshapen tensor.
+    """Raises one CheckpointError that tells of every missing, unexpected and misshapen tensor by its stored name.
 
     Many of a kind are summed up by a pattern.
     """
     problems = [
-        *_tell_missing(match),
+        *_tell_missing(match, layout),
         *_tell_unexpected(match.unexpected),
-        *_tell_misshapen(match.misshapen, tensors, specs),
+        *_tell_misshapen(match.misshapen, tensors, specs, layout),
     ]
     if problems:
-        raise CheckpointError(f"{folder}: tensors must match config.json; " + "; ".join(problems))
+        raise CheckpointError(f"{folder}: tensors must match {layout.config_file}; " + "; ".join(problems))
 
 
 def patterns(names: Iterable[str]) -> list[str]:
@@ -89,12 +96,13 @@ def patterns(names: Iterable[str]) -> list[str]:
     ]
 
 
-def _tell_missing(match: TensorMatch) -> list[str]:
+def _tell_missing(match: TensorMatch, layout: Layout) -> list[str]:
     if not match.missing:
         return []
+    missing = [layout.stored(name) for name in match.missing]
     near = match.near.get(match.missing[0])
-    hint = f" (is {show_name(near)} meant for {show_name(match.missing[0])}?)" if near else ""
-    return [f"missing {show_some(patterns(match.missing))}{hint}"]
+    hint = f" (is {show_name(near)} meant for {show_name(missing[0])}?)" if near else ""
+    return [f"missing {show_some(patterns(missing))}{hint}"]
 
 
 def _tell_unexpected(unexpected: Sequence[str]) -> list[str]:
@@ -106,21 +114,21 @@ def _tell_unexpected(unexpected: Sequence[str]) -> list[str]:
 
 
 def _tell_misshapen(
-    misshapen: Sequence[str], tensors: Mapping[str, AnyTensor], specs: Mapping[str, TensorSpec]
+    misshapen: Sequence[str], tensors: Mapping[str, AnyTensor], specs: Mapping[str, TensorSpec], layout: Layout
 ) -> list[str]:
     if not misshapen:
         return []
     name = misshapen[0]
     more = f" and {len(misshapen) - 1} more misshapen" if len(misshapen) > 1 else ""
     found, where = list(tensors[name].shape), tensors[name].file.name
-    return [f"{name} must be {list(specs[name].shape)}; got {found} in {where}{more}"]
+    return [f"{layout.stored(name)} must be {list(specs[name].shape)}; got {found} in {where}{more}"]
 
 
-def _nearest(missing: Sequence[str], unexpected: Sequence[str]) -> dict[str, str]:
+def _nearest(missing: Sequence[str], unexpected: Sequence[str], layout: Layout) -> dict[str, str]:
     """Likely misspellings of the first few missing names."""
     from difflib import get_close_matches
 
     # difflib is quadratic in the length of names: bounded, for they come from a file.
     short = [candidate for candidate in unexpected[:2000] if len(candidate) <= 200]
-    found = {name: get_close_matches(name, short, n=1, cutoff=0.7) for name in missing[:_SEARCHED]}
+    found = {name: get_close_matches(layout.stored(name), short, n=1, cutoff=0.7) for name in missing[:_SEARCHED]}
     return {name: close[0] for name, close in found.items() if close}

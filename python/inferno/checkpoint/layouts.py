@@ -15,6 +15,7 @@ from typing import Literal
 from inferno.model_folder import CONFIG, INDEX, PARAMS, SINGLE, is_meta, shard_names
 
 _LAYER = re.compile(r"^layers\.(0|[1-9]\d{0,8})\.")
+_CANONICAL_LAYER = re.compile(r"^model\.layers\.(\d{1,9})\.")
 
 ROWS, COLUMNS = 0, 1
 
@@ -63,9 +64,17 @@ class Layout:
             return None
         return (rule.canonical.replace("{i}", layer[1]) if layer else rule.canonical), rule
 
+    def stored(self, name: str) -> str:
+        """The name under which files have the tensor that models know by `name`; itself where the table is empty."""
+        layer = _CANONICAL_LAYER.match(name)
+        rule = self._by_canonical.get(_CANONICAL_LAYER.sub("model.layers.{i}.", name))
+        if rule is None:
+            return name
+        return rule.stored.replace("{i}", layer[1]) if layer else rule.stored
+
     def is_canonical(self, name: str) -> bool:
         """Whether a name is one that the table leads to."""
-        return re.sub(r"^model\.layers\.\d{1,9}\.", "model.layers.{i}.", name) in self._by_canonical
+        return _CANONICAL_LAYER.sub("model.layers.{i}.", name) in self._by_canonical
 
 
 HUGGING_FACE = Layout("huggingface", CONFIG, interleaved_rope=False)

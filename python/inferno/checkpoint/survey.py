@@ -35,6 +35,7 @@ class Survey:
 
     `tensors` have the names that models know; `stored_names` gives the file's name where it is another. `replicas`: all
     copies of tensors that several files hold whole. `ignored`: stored constants that follow from the config.
+    `duplicated`: tensors that several files hold and one should.
     """
 
     layout: Layout | None
@@ -44,6 +45,7 @@ class Survey:
     stored_names: Mapping[str, str] = field(default_factory=dict)
     replicas: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+    duplicated: tuple[str, ...] = ()
 
 
 def survey_weights(folder: Path, names: list[str]) -> Survey:
@@ -65,7 +67,8 @@ def survey_weights(folder: Path, names: list[str]) -> Survey:
     if not errors:
         errors += _broken_promises(folder, found, tensors_of)
     joined, twice = _join(folder, tensors_of)
-    return Survey(layout, files, joined, (*errors, *twice))
+    errors += _told_twice(folder, joined, twice)
+    return Survey(layout, files, joined, tuple(errors), duplicated=tuple(twice))
 
 
 def _open_all(folder: Path, found: WeightFiles) -> tuple[dict[str, dict[str, Tensor]], tuple[WeightFile, ...]]:
@@ -118,17 +121,25 @@ def _broken_promises(
     return []
 
 
-def _join(folder: Path, files: Mapping[str, Mapping[str, Tensor]]) -> tuple[dict[str, Tensor], list[InfernoError]]:
+def _join(folder: Path, files: Mapping[str, Mapping[str, Tensor]]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors, each from the first file that has it; of those that another has too, the first such file."""
     tensors: dict[str, Tensor] = {}
-    twice: list[InfernoError] = []
+    twice: dict[str, str] = {}
     for file, found in files.items():
         for name, tensor in found.items():
-            if name in tensors:
-                twice.append(
-                    CheckpointError(
-                        f"{folder}: tensor {show_name(name)} must be in one shard; got it in {tensors[name].file.name} "
-                        f"and {show_name(file)}; keep only the files that {INDEX} names"
-                    )
-                )
-            tensors.setdefault(name, tensor)
+            if tensors.setdefault(name, tensor) is not tensor:
+                twice.setdefault(name, file)
     return tensors, twice
+
+
+def _told_twice(folder: Path, tensors: Mapping[str, Tensor], twice: Mapping[str, str]) -> list[InfernoError]:
+    if not twice:
+        return []
+    name, file = next(iter(twice.items()))
+    more = f" ({len(twice) - 1} more tensors are in several)" if len(twice) > 1 else ""
+    return [
+        CheckpointError(
+            f"{folder}: tensor {show_name(name)} must be in one shard; got it in {show_name(tensors[name].file.name)} "
+            f"and {show_name(file)}{more}; keep only the files that {INDEX} names"
+        )
+    ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from inferno.checkpoint.layouts import HUGGING_FACE, META, Layout
 from inferno.checkpoint.tensor import AnyTensor
 from inferno.errors import CheckpointError
 
@@ -27,7 +28,9 @@ class HeadChoice:
         return self.embedding == self.head
 
 
-def resolve_head(tensors: Mapping[str, AnyTensor], tie_word_embeddings: bool, folder: Path) -> HeadChoice:
+def resolve_head(
+    tensors: Mapping[str, AnyTensor], tie_word_embeddings: bool, folder: Path, layout: Layout = HUGGING_FACE
+) -> HeadChoice:
     """Chooses embedding and head. What is stored is used: a head in the files counts, also where the config ties it.
 
     Tied, and one stored: it serves as both. Untied: both must be there, else CheckpointError.
@@ -41,9 +44,11 @@ def resolve_head(tensors: Mapping[str, AnyTensor], tie_word_embeddings: bool, fo
         return HeadChoice(EMBEDDING, HEAD, why)
     found = EMBEDDING if EMBEDDING in tensors else HEAD
     if found not in tensors:
-        raise CheckpointError(f"{folder}: must hold {EMBEDDING} or {HEAD}; got neither")
+        raise CheckpointError(f"{folder}: must hold {layout.stored(EMBEDDING)} or {layout.stored(HEAD)}; got neither")
     if not tie_word_embeddings:
         lacking = HEAD if found == EMBEDDING else EMBEDDING
+        if layout is META:
+            raise CheckpointError(f"{folder}: must hold {layout.stored(lacking)}; got only {layout.stored(found)}")
         raise CheckpointError(
             f"{folder}: must hold {lacking}, for config.json says that tie_word_embeddings is false; got only "
             f"{found}; if the two are one tensor, set tie_word_embeddings to true"
