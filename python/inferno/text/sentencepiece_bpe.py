@@ -40,11 +40,11 @@ class Merges:
     def ranked(self) -> list[tuple[str, str]]:
         """Every cut of every token, best score first.
 
-        Of equal scores the longer token first, cut late: a run that has begun so grows to its end before the next
-        begins, as it does where the leftmost pair is joined.
+        Of equal scores the longer token first: a run that has begun so grows to its end before the next begins, as it
+        does where the leftmost pair is joined.
         """
         texts = sorted(self._cuts, key=lambda text: (-self._scores[text], -len(text), self._ids[text]))
-        return [cut for text in texts for cut in reversed(self._cuts[text])]
+        return [cut for text in texts for cut in self._cuts[text]]
 
     def tie_conflict(self) -> tuple[str, str] | None:
         """Two tokens of equal score whose merges a list may put in another order than the text does; None if none.
