@@ -258,6 +258,25 @@ def test_a_mapping_with_faults_names_the_nearest(tmp_path):
     assert "mapping        14 of 21 stored tensors have their place and shape\n" in text
 
 
+def test_tensors_in_several_shards(tmp_path):
+    """One error and one line for all of them."""
+    write_tiny(tmp_path)
+    raw = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").unlink()
+    for number in (1, 2):
+        (tmp_path / f"model-{number:05d}-of-00002.safetensors").write_bytes(raw)
+    inspection = inspect_report(analyze_folder(tmp_path))
+    assert len(inspection.report.duplicated) == 21
+    (error,) = inspection.report.errors
+    assert error.message == (
+        "tensor model.embed_tokens.weight must be in one shard; got it in model-00001-of-00002.safetensors and "
+        "model-00002-of-00002.safetensors (20 more tensors are in several); keep only the files that "
+        "model.safetensors.index.json names"
+    )
+    assert "duplicated     21 tensors: model.embed_tokens.weight, " in as_text(inspection)
+    assert len(as_json(inspection)["mapping"]["duplicated"]) == 21
+
+
 def test_a_notebook_shows_the_report(tmp_path):
     report = analyze_folder(write_tiny(tmp_path / "m"))
     html = report._repr_html_()

@@ -104,6 +104,7 @@ def _mapping(report: Report) -> dict[str, Any] | None:
         "missing": list(match.missing),
         "unexpected": list(match.unexpected),
         "ignored": list(match.ignored),
+        "duplicated": list(report.duplicated),
         "misshapen": [
             {"name": name, "shape": shapes[name], "expected": list(report.specs[name].shape)}
             for name in match.misshapen

@@ -91,7 +91,8 @@ def _labels(columns: Sequence[_Column], step: float) -> Iterator[str]:
     for i, column in enumerate(columns):
         shown = True
         if column.label.isdigit():
-            shown = numbers % every == 0 and (i + every <= len(columns) or every == 1)
+            # The first number and the last would meet what stands beside them.
+            shown = every == 1 or (numbers % every == 0 and numbers > 0 and i + every <= len(columns))
             numbers += 1
         if shown:
             x = _LEFT + (i + 0.5) * step

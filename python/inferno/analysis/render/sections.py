@@ -185,6 +185,9 @@ def _storage(report: Report) -> Iterable[tuple[str, str]]:
         yield "values read", f"{show_some(patterns(report.side_tensors), 5)}"
     if report.match is not None:
         yield from _mapping(report.match, report.specs, report.tensors)
+    if report.duplicated:
+        told = f"{plural(len(report.duplicated), 'tensor')}: {show_some(patterns(report.duplicated), 8)}"
+        yield "duplicated", told
     if report.head is not None:
         yield "head", report.head.reason
 

@@ -47,8 +47,8 @@ padding:1.5rem 1rem;box-sizing:border-box;overflow-wrap:anywhere}
 .inferno .scroll{overflow-x:auto}
 .inferno table{border-collapse:collapse;font-size:.9rem;margin:.6rem 0;background:none;color:inherit}
 .inferno th,.inferno td{text-align:left;padding:.15rem .9rem .15rem 0;vertical-align:top;font-weight:400;
-background:none;overflow-wrap:normal}
-.inferno td.wide{overflow-wrap:anywhere;min-width:12rem}
+background:none;overflow-wrap:normal;white-space:nowrap}
+.inferno td.wide{overflow-wrap:anywhere;white-space:normal;min-width:12rem}
 .inferno thead th{color:var(--dim);border-bottom:1px solid var(--line)}
 .inferno .number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .inferno caption{text-align:left;color:var(--dim)}
