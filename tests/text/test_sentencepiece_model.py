@@ -254,7 +254,7 @@ def replaced(text: str, *piece: object) -> list[tuple[str, float, int]]:
         (
             model([("a\u00e9", 0.0, NORMAL)]),
             UnsupportedError,
-            r'the characters of a piece must be pieces too; "a\\u00e9" has "\\u00e9"|piece',
+            r'the characters of a piece must be pieces too; "a\\u00e9" has "\\u00e9"',
         ),
         (model(trainer={3: 2}), TextError, 'byte pieces must be none without byte_fallback; "<0x00>" differs'),
         (
