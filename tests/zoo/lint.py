@@ -167,7 +167,12 @@ TOKENS = [
     ),
 ]
 CHAT = [
-    text_warning("tokenizer-missing", remove(TOKENIZER), "", "holds no tokenizer.json and no tokenizer.model"),
+    warned(
+        "tokenizer-missing",
+        remove(TOKENIZER),
+        *("tokenizer-missing", "{folder}", "holds no tokenizer.json and no tokenizer.model"),
+        speaks=False,
+    ),
     text_note(
         "chat-template-missing",
         edit_json(TOKENIZER_CONFIG, without=("chat_template",)),

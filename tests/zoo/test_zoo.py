@@ -72,9 +72,13 @@ def test_findings_are_fit_to_be_shown(case: Case, model_of: ModelOf) -> None:
     assert report.weight_bytes == sum(report.bytes_by_dtype.values()) == sum(report.bytes_by_role.values())
 
 
-def steady(error: InfernoError) -> str:
-    """The text without what changes from moment to moment: how much memory is free."""
-    return re.sub(r"[\d.]+( GB are available; ask for at most) \d+", r"N\1 N", str(error))
+def steady_text(text: str) -> str:
+    """Without what changes from moment to moment: how much memory is free."""
+    return re.sub(r"[\d.]+( GB are available; ask for at most) \d+", r"N\1 N", text)
+
+
+def steady(error: InfernoError | None) -> str:
+    return steady_text(str(error))
 
 
 def expected_error(path: Path, case: Case) -> InfernoError | None:
