@@ -189,6 +189,13 @@ CASES = [
     ),
     Case(
         "dtype-not-stored",
+        config(torch_dtype="torch.float16"),
+        "config.json: torch_dtype",
+        "",
+        config(torch_dtype="torch.bfloat16"),
+    ),
+    Case(
+        "dtype-not-stored",
         {"config": {**without("torch_dtype"), "dtype": "float32"}},
         "config.json: dtype",
         "",
