@@ -14,7 +14,7 @@ import pytest
 
 from containers import container, entry
 from inferno.analysis import analyze_folder
-from inferno.analysis.deep import DeepReport, deep_scan, promised_hash
+from inferno.analysis.deep import DeepReport, _Stream, deep_scan, promised_hash
 from inferno.checkpoint import Checkpoint
 from inferno.findings import Finding
 from meta_writer import write_meta
@@ -210,6 +210,8 @@ def test_metas_layout(tmp_path, shards, kind):
     deep, flat = scan(tmp_path / "m"), scan(tmp_path / "hf")
     assert deep.findings == ()
     assert len(deep.files) == shards
+    for file in deep.files:  # of an archive, tensors are only a part
+        assert file.sha256 == hashlib.sha256((tmp_path / "m" / file.name).read_bytes()).hexdigest()
     of = {tensor.name: tensor for tensor in flat.tensors}
     for tensor in deep.tensors:
         other = of[tensor.name]
@@ -229,6 +231,19 @@ def test_copies_in_several_shards_that_differ(tmp_path):
     finding = found(deep, "deep-replicas-differ")
     assert (finding.severity, finding.where) == ("warning", NORM)
     assert finding.message == "must be equal in every shard; got copies that differ"
+
+
+def test_bytes_that_tensors_share_are_hashed_once(tmp_path):
+    (tmp_path / "f").write_bytes(bytes(range(100)))
+    digest, progress = hashlib.sha256(), Counted()
+    with (tmp_path / "f").open("rb") as file:
+        stream = _Stream(file.fileno(), digest, progress)
+        stream.skip_to(10)
+        for begin, nbytes in ((10, 40), (10, 40), (20, 5), (40, 30)):
+            assert b"".join(map(bytes, stream.read(begin, nbytes))) == bytes(range(begin, begin + nbytes))
+        stream.skip_to(100)
+    assert digest.digest() == hashlib.sha256(bytes(range(100))).digest()
+    assert progress.done == 100
 
 
 class Counted:

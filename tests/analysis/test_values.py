@@ -83,10 +83,10 @@ def test_zero_and_outlier_rows():
 
 def test_int8_codes_at_the_ends():
     codes = np.zeros((4, 25), np.int8)
-    codes[0, 0], codes[1, 1], codes[2, 2], codes[3, 3] = 127, -127, -128, 126
+    codes[0, 0], codes[1, 1], codes[2, 2], codes[3, 3], codes[0, 4] = 127, -127, -128, 126, -126
     found = scanned(codes, "I8")
     assert found.ends == 0.03
-    assert (found.minimum, found.maximum) == (-128, 126 + 1)
+    assert (found.minimum, found.maximum) == (-128, 127)
 
 
 @pytest.mark.parametrize("name", ["l.weight_scale", "l.weight_scale_inv", "l.scales", "l.SCB", "l.weight.absmax"])
