@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fake_limits import make_limits
 from inferno import hardware
 from inferno.analysis import analyze_folder
 from inferno.analysis.deep import deep_scan
 from inferno.analysis.forecast import forecast, workload
 from inferno.analysis.inspection import Inspection, inspect_report
 from inferno.analysis.render import JSON_SCHEMA, as_json, as_text
-from machine_limits import round_limits
 from model_edits import edit_config, edit_entry, remove, rename_tensor, write
 from safetensors_writer import write_safetensors
 from schema_check import check
@@ -123,7 +123,7 @@ def test_a_forecast(tmp_path):
     inspection = inspect_report(analyze_folder(write_tiny(tmp_path / "m")), threads=2, isa="scalar")
     plan = inspection.plan
     assert plan is not None
-    inspection = replace(inspection, forecast=forecast(workload(plan), round_limits(), hardware.available_memory()))
+    inspection = replace(inspection, forecast=forecast(workload(plan), make_limits(), hardware.available_memory()))
     found = published(inspection)["forecast"]
     assert found["read_bandwidth"] == found["multiply_adds"] == 1e10
     assert found["decode"]["low"] < found["decode"]["expected"] < found["decode"]["high"]
@@ -134,7 +134,7 @@ def test_a_forecast(tmp_path):
         r"measured       10.0 GB/s read, 10.0 G multiply-adds/s; 2 threads of scalar, on 2026-01-31T00",
     ):
         assert line.replace("\\", "") in text
-    starved = replace(inspection, forecast=forecast(workload(plan), round_limits(), 1000))
+    starved = replace(inspection, forecast=forecast(workload(plan), make_limits(), 1000))
     assert "more than the memory that is available" in as_text(starved)
 
 

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from fake_limits import make_limits
 from inferno import LLM
 from inferno.progress import LineProgress
 from speaker import write_speaker
@@ -226,3 +227,16 @@ def test_the_demo_model_is_the_default(cli, demo_folder, monkeypatch):
     assert said == "no model given (-m): using the demo model"
     assert load.startswith("SmolLM2-135M-Instruct: LlamaForCausalLM, 134.5M parameters, BF16 (269 MB); ")
     assert cli("generate", "-m", "demo", "-n", "1", "Hi").err.startswith("SmolLM2")
+
+
+def test_a_run_is_set_beside_the_forecast(cli, speaker, monkeypatch):
+    monkeypatch.setattr("inferno.hardware.cached.known_limits", lambda threads, isa: make_limits(threads))
+    result = cli("generate", "-m", speaker, "--json", "Hi")
+    forecast = json.loads(result.out)["metrics"]["forecast"]
+    assert forecast["decode_expected"] > 0
+    part = forecast["decode_measured"] / forecast["decode_expected"]
+    assert f"; {100 * part:.0f} % of the forecast ({forecast['decode_expected']:.1f} tokens/s); " in result.err
+    monkeypatch.setattr("inferno.hardware.cached.known_limits", lambda threads, isa: None)
+    result = cli("generate", "-m", speaker, "--json", "Hi")
+    assert json.loads(result.out)["metrics"]["forecast"] is None
+    assert "forecast" not in result.err

@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from containers import write_f32
-from machine_limits import round_limits
+from fake_limits import make_limits
 from meta_writer import write_meta
 from model_edits import edit_bytes, edit_config, edit_entry, remove, rename_tensor, write
 from tiny import stored_tensors, tiny_config, write_tiny
@@ -99,7 +99,7 @@ def test_the_forecast_is_of_what_was_measured(cli, tiny, monkeypatch):
 
     def measure(key, progress):
         asked.append(key)
-        return round_limits(key)
+        return make_limits(key=key)
 
     monkeypatch.setattr("inferno.hardware.measuring.measure", measure)
     for arguments, measurements in ([], 1), ([], 1), (["--measure"], 2), (["--no-forecast"], 2), (["-t", "1"], 3):
