@@ -131,7 +131,7 @@ def test_a_forecast(tmp_path):
     for line in (
         rf"decode         {found['decode']['expected']:.3g} tokens/s \(",
         rf"prompt         {found['prefill']['expected']:.3g} tokens/s \(",
-        r"measured       10.0 GB/s read, 100 G multiply-adds/s; 2 threads of scalar, on 2026-01-01T00",
+        r"measured       10.0 GB/s read, 100.0 G multiply-adds/s; 2 threads of scalar, on 2026-01-01T00",
     ):
         assert line.replace("\\", "") in text
     starved = replace(inspection, forecast=forecast(workload(plan), make_limits(), 1000))

@@ -107,7 +107,7 @@ def test_the_forecast_is_of_what_was_measured(cli, tiny, monkeypatch):
         assert (result.code, result.err) == (0, "")
         assert ("\nForecast\n" in result.out) == (arguments != ["--no-forecast"])
         assert len(asked) == measurements
-    assert "10.0 GB/s read, 100 G multiply-adds/s; 1 thread of scalar" in result.out
+    assert "10.0 GB/s read, 100.0 G multiply-adds/s; 1 thread of scalar" in result.out
 
 
 BROKEN = {
