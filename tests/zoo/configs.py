@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from inferno.config.keys import CHANGES_ARITHMETIC
 from model_edits import CONFIG, all_of, drop_config, edit_bytes, edit_config, edit_json, write
 from zoo.case import Case, Make, refused, runs
 from zoo.containers import POINTER
@@ -147,22 +148,27 @@ ROPE = [
     other_rope("ropes by layer type", "must be one set for all layers; got one of its own for", full_attention={}),
     other_rope("half of a head rotated", "partial_rotary_factor must be 1", partial_rotary_factor=0.5),
 ]
+# A value that some model has; of the other keys, one that cannot be neutral.
+KEYS: dict[str, Any] = {
+    **dict.fromkeys(CHANGES_ARITHMETIC, "odd"),
+    "sliding_window": 4096,
+    "attn_logit_softcapping": 50.0,
+    "query_pre_attn_scalar": 256,
+    "clip_qkv": 8.0,
+    "use_qk_norm": True,
+    "no_rope_layers": [1, 0],
+    "embedding_multiplier": 12.0,
+    "residual_multiplier": 0.22,
+    "logits_scaling": 8.0,
+    "num_local_experts": 8,
+    "parallel_residual": True,
+    "block_configs": [{}],
+    "quantization": {"group_size": 64, "bits": 4},
+    "compression_config": {"format": "int-quantized"},
+    "auto_map": {"AutoModelForCausalLM": "modeling_evil.EvilForCausalLM"},
+}
 ARITHMETIC = [
-    other_arithmetic("sliding_window", 4096),
-    other_arithmetic("attn_logit_softcapping", 50.0),
-    other_arithmetic("query_pre_attn_scalar", 256),
-    other_arithmetic("clip_qkv", 8.0),
-    other_arithmetic("use_qk_norm", True),
-    other_arithmetic("no_rope_layers", [1, 0]),
-    other_arithmetic("embedding_multiplier", 12.0),
-    other_arithmetic("residual_multiplier", 0.22),
-    other_arithmetic("logits_scaling", 8.0),
-    other_arithmetic("num_local_experts", 8),
-    other_arithmetic("parallel_residual", True),
-    other_arithmetic("block_configs", [{}]),
-    other_arithmetic("quantization", {"group_size": 64, "bits": 4}),
-    other_arithmetic("compression_config", {"format": "int-quantized"}),
-    other_arithmetic("auto_map", {"AutoModelForCausalLM": "modeling_evil.EvilForCausalLM"}),
+    *(other_arithmetic(key, value) for key, value in KEYS.items()),
     unsupported(
         "sliding layers",
         edit_config(layer_types=["full_attention", "sliding_attention"]),

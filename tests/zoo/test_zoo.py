@@ -10,8 +10,11 @@ import pytest
 
 from inferno import LLM
 from inferno.analysis import Report, analyze, analyze_folder, make_plan
+from inferno.config.keys import CHANGES_ARITHMETIC
+from inferno.config.lint import RULES
 from inferno.errors import InfernoError
 from inferno.findings import SEVERITIES, Finding
+from inferno.quantization.recognize import SIGNATURES
 from zoo import configs, containers, filesystem, layouts, lint, mapping, quantized, shards, tokenizers
 from zoo.case import Case
 
@@ -35,6 +38,13 @@ def found_in(report: Report, case: Case) -> tuple[Finding, ...]:
 
 def test_every_case_has_its_own_name() -> None:
     assert len({case.name for case in CASES}) == len(CASES) >= 60
+
+
+def test_nothing_that_can_be_told_is_without_a_case() -> None:
+    told = {case.code for case in CASES}
+    assert {rule.code for rule in RULES} <= told
+    assert {signature.name for signature in SIGNATURES} <= {case.scheme for case in CASES}
+    assert {f"with {key}" for key in CHANGES_ARITHMETIC} <= {case.name for case in CASES}
 
 
 @each_case
