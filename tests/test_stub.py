@@ -76,8 +76,13 @@ def test_parameters(owner: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, node in MODULE.items() if isinstance(node, ast.AnnAssign)])
-def test_constants_are_whole_numbers(name: str) -> None:
+def test_constants_have_their_types(name: str) -> None:
     node = MODULE[name]
     assert isinstance(node, ast.AnnAssign)
-    assert ast.unparse(node.annotation) == "Final[int]"
-    assert type(getattr(_core, name)) is int
+    value = getattr(_core, name)
+    if ast.unparse(node.annotation) == "Final[int]":
+        assert type(value) is int
+    else:
+        assert ast.unparse(node.annotation) == "Final[tuple[str, ...]]"
+        assert type(value) is tuple
+        assert all(type(each) is str for each in value)

@@ -8,6 +8,8 @@
 namespace inferno::bindings {
 namespace {
 
+constexpr const char* kDefaultPattern = "4-streams";
+
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
@@ -19,17 +21,28 @@ std::size_t checked_threads(py::ssize_t threads, const char* where) {
   return static_cast<std::size_t>(threads);
 }
 
+const kernels::ReadPattern& find_pattern(const std::string& name, const std::string& where) {
+  std::string known;
+  for (const kernels::ReadPattern& pattern : kernels::kReadPatterns) {
+    if (name == pattern.name) return pattern;
+    known += (known.empty() ? "" : ", ") + std::string(pattern.name);
+  }
+  throw std::invalid_argument(where + ": pattern must be one of " + known + "; got " + name);
+}
+
 // Bytes per second at which `threads` threads read `data` once, in interleaved pieces of 1 MiB.
-double read_bandwidth(const py::array& data, py::ssize_t threads, const std::string& isa) {
+double read_bandwidth(const py::array& data, py::ssize_t threads, const std::string& pattern, const std::string& isa) {
   const std::size_t n = checked_threads(threads, "read_bandwidth");
   require((data.flags() & py::array::c_style) != 0, "read_bandwidth: data must be contiguous; got " + describe(data));
   require(data.nbytes() > 0, "read_bandwidth: data must hold at least one byte; got none");
   struct Context {
     kernels::ReadAll* read;
+    const kernels::ReadPattern& pattern;
     const char* data;
     std::size_t bytes;
     std::atomic<std::uint64_t> sink{0};
-  } context{tier(isa).kernels.read_all, static_cast<const char*>(data.data()), static_cast<std::size_t>(data.nbytes())};
+  } context{tier(isa).kernels.read_all, find_pattern(pattern, "read_bandwidth"), static_cast<const char*>(data.data()),
+            static_cast<std::size_t>(data.nbytes())};
   py::gil_scoped_release nogil;
   const auto start = Clock::now();
   ThreadPool::instance().run(
@@ -39,12 +52,18 @@ double read_bandwidth(const py::array& data, py::ssize_t threads, const std::str
         constexpr std::size_t kPiece = std::size_t{1} << 20;
         std::uint64_t all = 0;
         for (std::size_t begin = w.thread * kPiece; begin < c.bytes; begin += w.threads * kPiece) {
-          all ^= c.read(c.data + begin, std::min(kPiece, c.bytes - begin));
+          all ^= c.read(c.data + begin, std::min(kPiece, c.bytes - begin), c.pattern);
         }
         c.sink ^= all;
       },
       &context);
   return static_cast<double>(context.bytes) / seconds_since(start);
+}
+
+std::uint64_t read_all(const py::array& data, const std::string& pattern, const std::string& isa) {
+  require((data.flags() & py::array::c_style) != 0, "read_all: data must be contiguous; got " + describe(data));
+  return tier(isa).kernels.read_all(data.data(), static_cast<std::size_t>(data.nbytes()),
+                                    find_pattern(pattern, "read_all"));
 }
 
 // Multiply-adds per second of `threads` threads, in registers.
@@ -82,7 +101,22 @@ void bind_cpu(py::module_& m) {
     return all;
   });
   m.def("choose_tier", [](const std::string& isa) { return tier(isa).name; }, py::arg("isa") = "");
-  m.def("read_bandwidth", &read_bandwidth, py::arg("data"), py::kw_only(), py::arg("threads"), py::arg("isa") = "");
+  m.def("kernel_variants", [] {
+    py::dict all;
+    for (const Tier& t : tiers()) {
+      py::dict kernels;
+      for (const Variant& variant : variants(t)) kernels[py::str(variant.kernel)] = variant.tier;
+      all[py::str(t.name)] = kernels;
+    }
+    return all;
+  });
+  py::list patterns;
+  for (const kernels::ReadPattern& pattern : kernels::kReadPatterns) patterns.append(pattern.name);
+  m.attr("READ_PATTERNS") = py::tuple(patterns);
+  m.def("read_bandwidth", &read_bandwidth, py::arg("data"), py::kw_only(), py::arg("threads"),
+        py::arg("pattern") = kDefaultPattern, py::arg("isa") = "");
+  m.def("read_all", &read_all, py::arg("data"), py::kw_only(), py::arg("pattern") = kDefaultPattern,
+        py::arg("isa") = "");
   m.def("fma_peak", &fma_peak, py::kw_only(), py::arg("threads"), py::arg("rounds"), py::arg("isa") = "");
 }
 

@@ -1,5 +1,6 @@
 #include "kernels/kernel_table.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <stdexcept>
 
@@ -54,6 +55,44 @@ KernelTable avx2_table() {
 }
 #endif
 
+// Calls f(member of KernelTable, its kernels' names) for each member. A kernel is named for the types of its output, of
+// what it reads, and of what is stored.
+template <class F>
+constexpr void each_member(F f) {
+  using T = KernelTable;
+  f(&T::embedding, "embedding_f32_f32", "embedding_f32_f16", "embedding_f32_bf16");
+  f(&T::rmsnorm, "rmsnorm_f32_f32_f32", "rmsnorm_f32_f32_f16", "rmsnorm_f32_f32_bf16");
+  f(&T::matmul, "matmul_f32_f32_f32", "matmul_f32_f32_f16", "matmul_f32_f32_bf16");
+  f(&T::rope_angles, "rope_angles_f32");
+  f(&T::rope_half_split, "rope_half_split_f32");
+  f(&T::rope_interleaved, "rope_interleaved_f32");
+  f(&T::kv_write, "kv_write_f32_f32", "kv_write_f16_f32", "kv_write_bf16_f32");
+  f(&T::attention, "attention_f32_f32_f32", "attention_f32_f32_f16", "attention_f32_f32_bf16");
+  f(&T::silu_mul, "silu_mul_f32");
+  f(&T::group_max, "group_max_f32");
+  f(&T::collect, "collect_f32");
+  f(&T::exp_weights, "exp_weights_f32");
+  f(&T::read_all, "read_all");
+  f(&T::fma_peak, "fma_peak");
+}
+
+constexpr std::size_t named_kernels() {
+  std::size_t count = 0;
+  each_member([&](auto, auto... names) { count += sizeof...(names); });
+  return count;
+}
+// KernelTable holds pointers to functions and nothing else.
+static_assert(named_kernels() * sizeof(void (*)()) == sizeof(KernelTable), "each_member must name every kernel");
+
+template <class Function>
+PerDType<Function> functions(const PerDType<Function>& member) {
+  return member;
+}
+template <class Function>
+std::array<Function*, 1> functions(Function* member) {
+  return {member};
+}
+
 std::string runnable() {
   std::string names;
   for (const Tier& t : tiers()) {
@@ -75,6 +114,21 @@ const std::vector<Tier>& tiers() {
     return list;
   }();
   return all;
+}
+
+std::vector<Variant> variants(const Tier& tier) {
+  std::vector<Variant> found;
+  each_member([&](auto member, auto... names) {
+    const auto own = functions(tier.kernels.*member);
+    std::size_t i = 0;
+    for (const char* name : {names...}) {
+      // A tier that replaces nothing has the pointer of the tier below, so the plainest that has it brought it.
+      const auto brought = [&](const Tier& t) { return functions(t.kernels.*member)[i] == own[i]; };
+      found.push_back({name, std::find_if(tiers().begin(), tiers().end(), brought)->name});
+      ++i;
+    }
+  });
+  return found;
 }
 
 const Tier& tier(const std::string& name) {

@@ -47,6 +47,14 @@ struct Tier {
 // Every tier in this build, plainest first. The last available one is the default.
 const std::vector<Tier>& tiers();
 
+struct Variant {
+  const char* kernel;
+  std::string tier;  // the one whose variant this is: the tier itself or one below
+};
+
+// Every kernel of a tier of tiers().
+std::vector<Variant> variants(const Tier& tier);
+
 // The tier of that name; empty: INFERNO_ISA if set, else the best. Throws std::invalid_argument on a name that is
 // unknown or that this CPU cannot run, naming those it can.
 const Tier& tier(const std::string& name);

@@ -21,6 +21,7 @@ _Matrix = _Stored | Sequence[_Stored]
 
 KV_BLOCK: Final[int]  # positions in a block of the KV cache
 MAX_HEAD_DIM: Final[int]
+READ_PATTERNS: Final[tuple[str, ...]]  # ways to stream memory; which is fastest depends on the machine
 K_ALIGN: Final[int]  # a matmul's weight is cut along k at multiples of it
 LOGIT_GROUP: Final[int]  # logits that group_max and exp_weights treat as one group
 
@@ -31,8 +32,14 @@ def tiers() -> dict[str, bool]:
 def choose_tier(isa: str = "") -> str:
     """The name of the tier that `isa` selects. Raises ValueError for one that this CPU cannot run."""
 
-def read_bandwidth(data: npt.NDArray[Any], *, threads: int, isa: str = "") -> float:
-    """Bytes per second at which `threads` threads read `data` once."""
+def kernel_variants() -> dict[str, dict[str, str]]:
+    """For every tier of this build, each kernel and the tier whose variant runs: its own, or one below."""
+
+def read_bandwidth(data: npt.NDArray[Any], *, threads: int, pattern: str = "4-streams", isa: str = "") -> float:
+    """Bytes per second at which `threads` threads read `data` once, in one of READ_PATTERNS."""
+
+def read_all(data: npt.NDArray[Any], *, pattern: str = "4-streams", isa: str = "") -> int:
+    """What read_bandwidth does on one thread: the exclusive or of the data's 64-bit words, the last padded by zeros."""
 
 def fma_peak(*, threads: int, rounds: int, isa: str = "") -> float:
     """Float32 multiply-adds per second of `threads` threads, in registers."""

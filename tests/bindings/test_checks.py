@@ -58,6 +58,7 @@ GOOD: dict[str, Callable[[], dict[str, Any]]] = {
         "scale": 1.0,
     },
     "read_bandwidth": lambda: {"data": f32(9), "threads": 1},
+    "read_all": lambda: {"data": f32(9)},
     "fma_peak": lambda: {"threads": 1, "rounds": 1},
 }
 PLAIN = "must be a contiguous, aligned"
@@ -157,6 +158,14 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("read_bandwidth", {"data": np.broadcast_to(f32(1), (1 << 40,))}, "read_bandwidth: data must be contiguous"),
     ("read_bandwidth", {"threads": 0}, "read_bandwidth: threads must be in [1, 1024]; got 0"),
     ("read_bandwidth", {"threads": 1025}, "read_bandwidth: threads must be in [1, 1024]; got 1025"),
+    (
+        "read_bandwidth",
+        {"pattern": "3-streams"},
+        "read_bandwidth: pattern must be one of 1-stream, 2-streams, 4-streams, 1-stream-prefetch, "
+        "2-streams-prefetch, 4-streams-prefetch; got 3-streams",
+    ),
+    ("read_all", {"pattern": ""}, "read_all: pattern must be one of 1-stream, 2-streams, "),
+    ("read_all", {"data": f32(4)[::-1]}, "read_all: data must be contiguous; got (4,) float32, strided"),
     ("fma_peak", {"threads": -1}, "fma_peak: threads must be in [1, 1024]; got -1"),
 ]
 for where in ("kv_write", "attention"):
@@ -224,7 +233,7 @@ def test_in_place_where_it_would_go_wrong() -> None:
         _core.attention(**{**GOOD["attention"](), "out": q, "q": q})
 
 
-@pytest.mark.parametrize("name", [n for n in GOOD if n not in ("read_bandwidth", "fma_peak")])
+@pytest.mark.parametrize("name", [n for n in GOOD if n not in ("read_bandwidth", "read_all", "fma_peak")])
 def test_nothing_is_converted(name: str) -> None:
     """A list is no array: a cast would be a copy that nobody asked for, and an out that nobody sees."""
     good = GOOD[name]()

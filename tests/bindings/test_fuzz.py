@@ -97,7 +97,8 @@ def good(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
             "q": f(m, heads * group, head_dim),
             "scale": draw(st.floats(width=32)),
         },
-        "read_bandwidth": {"data": f(m, n), "threads": draw(st.integers(-1, 4))},
+        "read_bandwidth": {"data": f(m, n), "threads": draw(st.integers(-1, 4)), "pattern": "2-streams"},
+        "read_all": {"data": f(m, n), "pattern": "4-streams-prefetch"},
     }
     name = draw(st.sampled_from(sorted(calls)))
     return name, calls[name]

@@ -160,6 +160,9 @@ def test_silu_mul(isa: str, place: Place) -> None:
 def test_read_bandwidth(isa: str, place: Place) -> None:
     def body() -> None:
         for size in [*TAILS, 127, 129, 2**20 + 1]:
-            _core.read_bandwidth(place(np.ones(size, np.uint8)), threads=1, isa=isa)
+            data = place(np.ones(size, np.uint8))
+            for pattern in _core.READ_PATTERNS:
+                _core.read_bandwidth(data, threads=1, pattern=pattern, isa=isa)
+                _core.read_all(data, pattern=pattern, isa=isa)
 
     assert in_child(body) == 0

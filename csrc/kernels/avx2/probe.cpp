@@ -3,23 +3,53 @@
 
 namespace inferno::kernels::avx2 {
 
-std::uint64_t read_all(const void* data, std::size_t bytes) {
-  const auto* p = static_cast<const unsigned char*>(data);
+namespace {
+
+constexpr std::size_t kStep = 128;  // bytes of each stream in turn: two cache lines
+
+template <std::size_t Streams, bool Prefetch>
+std::uint64_t read_streams(const unsigned char* data, std::size_t bytes) {
+  const std::size_t part = bytes / Streams / kStep * kStep;
   __m256i lanes[4] = {};
-  std::size_t i = 0;
-  for (; i + 128 <= bytes; i += 128) {
-    for (std::size_t l = 0; l < 4; ++l) {
-      lanes[l] = _mm256_xor_si256(lanes[l], _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + i + 32 * l)));
+  for (std::size_t i = 0; i < part; i += kStep) {
+    for (std::size_t s = 0; s < Streams; ++s) {
+      const unsigned char* p = data + s * part + i;
+      if constexpr (Prefetch) {
+        // Past the end of memory this does nothing.
+        _mm_prefetch(reinterpret_cast<const char*>(p) + kReadAhead, _MM_HINT_T0);
+        _mm_prefetch(reinterpret_cast<const char*>(p) + kReadAhead + kStep / 2, _MM_HINT_T0);
+      }
+      for (std::size_t l = 0; l < 4; ++l) {
+        lanes[l] = _mm256_xor_si256(lanes[l], _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32 * l)));
+      }
     }
   }
   std::uint64_t all = 0;
-  for (; i < bytes; ++i) all ^= p[i];
+  for (std::size_t i = Streams * part; i < bytes; i += sizeof all) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, data + i, bytes - i < sizeof word ? bytes - i : sizeof word);
+    all ^= word;
+  }
   for (const __m256i& lane : lanes) {
     std::uint64_t words[4];
     std::memcpy(words, &lane, sizeof words);
     for (std::uint64_t word : words) all ^= word;
   }
   return all;
+}
+
+}  // namespace
+
+std::uint64_t read_all(const void* data, std::size_t bytes, const ReadPattern& pattern) {
+  const auto* p = static_cast<const unsigned char*>(data);
+  switch (pattern.streams) {
+    case 2:
+      return pattern.prefetch ? read_streams<2, true>(p, bytes) : read_streams<2, false>(p, bytes);
+    case 4:
+      return pattern.prefetch ? read_streams<4, true>(p, bytes) : read_streams<4, false>(p, bytes);
+    default:
+      return pattern.prefetch ? read_streams<1, true>(p, bytes) : read_streams<1, false>(p, bytes);
+  }
 }
 
 std::uint64_t fma_peak(std::uint64_t rounds, float* sink) {

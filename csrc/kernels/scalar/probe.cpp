@@ -3,14 +3,23 @@
 
 namespace inferno::kernels::scalar {
 
-std::uint64_t read_all(const void* data, std::size_t bytes) {
-  const auto* p = static_cast<const unsigned char*>(data);
+std::uint64_t read_all(const void* data, std::size_t bytes, const ReadPattern& pattern) {
+  constexpr std::size_t kStep = 64;  // bytes of each stream in turn: a cache line
+  const auto* first = static_cast<const unsigned char*>(data);
+  const std::size_t part = bytes / pattern.streams / kStep * kStep;
   std::uint64_t lanes[8] = {};
-  std::size_t i = 0;
-  for (; i + 64 <= bytes; i += 64) {
-    for (std::size_t l = 0; l < 8; ++l) lanes[l] ^= load_raw<std::uint64_t>(p + i + 8 * l);
+  for (std::size_t i = 0; i < part; i += kStep) {
+    for (std::size_t s = 0; s < pattern.streams; ++s) {
+      const unsigned char* p = first + s * part + i;
+      if (pattern.prefetch) __builtin_prefetch(p + kReadAhead);  // past the end of memory this does nothing
+      for (std::size_t l = 0; l < 8; ++l) lanes[l] ^= load_raw<std::uint64_t>(p + 8 * l);
+    }
   }
-  for (; i < bytes; ++i) lanes[0] ^= p[i];
+  for (std::size_t i = pattern.streams * part; i < bytes; i += sizeof lanes[0]) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, first + i, bytes - i < sizeof word ? bytes - i : sizeof word);
+    lanes[0] ^= word;
+  }
   std::uint64_t all = 0;
   for (std::uint64_t lane : lanes) all ^= lane;
   return all;
