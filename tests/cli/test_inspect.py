@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
 import shutil
-import subprocess
 import sys
 
 import pytest
@@ -16,6 +13,7 @@ from containers import write_f32
 from fake_limits import make_limits
 from meta_writer import write_meta
 from model_edits import edit_bytes, edit_config, edit_entry, remove, rename_tensor, write
+from terminals import on_terminal
 from tiny import stored_tensors, tiny_config, write_tiny
 
 
@@ -192,33 +190,6 @@ def test_other_kinds_of_folders(cli, tmp_path):
         result = cli("inspect", tmp_path / name)
         assert (result.code, result.err) == (code, ""), name
         assert words in result.out, name
-
-
-def on_terminal(command: list[str], columns: int) -> str:
-    """What a command writes to a terminal of so many columns."""
-    import fcntl
-    import struct
-    import termios
-
-    leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    environment = {**os.environ, "TERM": "xterm-256color"}
-    environment.pop("NO_COLOR", None)
-    environment.pop("COLUMNS", None)
-    with subprocess.Popen(command, stdout=follower, stderr=subprocess.DEVNULL, env=environment) as process:
-        os.close(follower)
-        parts = []
-        while True:
-            try:
-                part = os.read(leader, 1 << 16)
-            except OSError:  # Linux tells the end so
-                break
-            if not part:
-                break
-            parts.append(part)
-        process.wait()
-    os.close(leader)
-    return b"".join(parts).decode().replace("\r\n", "\n")
 
 
 def test_a_terminal_gets_colors_within_its_width(tmp_path):

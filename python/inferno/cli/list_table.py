@@ -29,7 +29,7 @@ STYLES = {
 _GAP = 2
 _INDENT = 4
 # A terminal too narrow for all columns does without these, the first of them first.
-_DROPPED_FIRST = ("scheme", "architecture", "context", "peak memory", "parameters", "first token", "dtype")
+_DROPPED_FIRST = ("scheme", "architecture", "context", "peak memory", "parameters", "first token", "dtype", "size")
 
 
 @dataclass(frozen=True)
