@@ -81,6 +81,10 @@ def test_the_record_comes_before_the_refs(hub):
     new = cache(hub, "org/a", B, WHOLE, "main")
     write_record("org/a", "main", {"commit": A, "files": {name: len(data) for name, data in WHOLE.items()}})
     assert [(model.path, model.revision) for model in cached_revisions()] == [(old, None), (new, B)]
+    (hub / "models--org--a" / "refs" / "v1").write_text(B)
+    assert [(model.path, model.revision) for model in cached_revisions()] == [(old, None), (new, "v1")]
+    write_record("org/a", "v1", {"commit": A, "files": {name: len(data) for name, data in WHOLE.items()}})
+    assert [(model.path, model.revision) for model in cached_revisions()] == [(old, None), (new, B)]
 
 
 def test_a_model_without_an_owner_goes_by_its_path(hub):
