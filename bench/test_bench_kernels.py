@@ -31,6 +31,18 @@ def test_matmul(benchmark, isa, dtype, n, k, tokens):
     benchmark.extra_info["multiply_adds_per_second"] = tokens * n * k / benchmark.stats.stats.median
 
 
+@pytest.mark.parametrize("tokens", [1, 8, 256])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_matmul_in_pieces(benchmark, isa, axis, tokens):
+    """Four shards; to be set beside test_matmul of the same shape in one piece."""
+    n, k = 2048, 5632
+    parts = [weights("bf16", n // 4, k) if axis == 0 else weights("bf16", n, k // 4) for _ in range(4)]
+    x, out = floats(tokens, k), np.empty((tokens, n), np.float32)
+    rounds = 3 if isa == "scalar" and tokens > 8 else 10
+    benchmark.pedantic(_core.matmul, (out, x, parts), {"axis": axis, "isa": isa}, rounds=rounds, warmup_rounds=1)
+    benchmark.extra_info["multiply_adds_per_second"] = tokens * n * k / benchmark.stats.stats.median
+
+
 @pytest.mark.parametrize("tokens", [1, 256])
 @pytest.mark.parametrize("dtype", ["f32", "f16", "bf16"])
 def test_attention(benchmark, isa, dtype, tokens):
@@ -69,6 +81,14 @@ def test_rope_angles(benchmark, isa):
 def test_silu_mul(benchmark, isa):
     gate, up = floats(1 << 16), floats(1 << 16)
     benchmark(_core.silu_mul, np.empty_like(gate), gate, up, isa=isa)
+
+
+@pytest.mark.parametrize("pattern", _core.READ_PATTERNS)
+def test_read(benchmark, isa, pattern):
+    """Streaming memory that no cache holds."""
+    data = np.ones(1 << 29, np.uint8)
+    benchmark.pedantic(_core.read_all, (data,), {"pattern": pattern, "isa": isa}, rounds=5, warmup_rounds=1)
+    benchmark.extra_info["bytes_per_second"] = data.nbytes / benchmark.stats.stats.median
 
 
 def test_embedding(benchmark, isa):
