@@ -80,11 +80,7 @@ def variants() -> Mapping[str, Mapping[str, str]]:
     """Tier -> kernel -> the tier whose variant it runs, for every tier in this build."""
     from inferno import _core
 
-    if not hasattr(_core, "kernel_variants"):
-        own = {tier: dict.fromkeys(KERNELS.values(), tier) for tier in _core.tiers()}
-        return {tier: {**kernels, "rope_angles_f32": "scalar"} for tier, kernels in own.items()}
-    found: Mapping[str, Mapping[str, str]] = _core.kernel_variants()
-    return found
+    return _core.kernel_variants()
 
 
 def choose(operation: str, weight_type: str, tier: str, variants: Mapping[str, Mapping[str, str]]) -> Kernel | Refusal:

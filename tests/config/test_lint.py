@@ -290,16 +290,16 @@ CASES = [
     ),
     Case(
         "eos-missing",
-        {"config": without("eos_token_id")},
+        {"config": without("eos_token_id"), **text(tokenizer_file=None, tokenizer=None)},
         "config.json: eos_token_id",
-        'no token ends an answer; the tokenizer\'s eos_token is 2 ("</s>"); set it to 2',
-        {"config": without("eos_token_id"), "generation": {"eos_token_id": 2}},
+        "the tokenizer names none either: no token ends an answer; set it to the id that ends the model's answers",
+        {"config": without("eos_token_id")},
     ),
     Case(
         "eos-missing",
         {"config": without("eos_token_id"), **text(tokenizer_file=None, tokenizer=None)},
         "config.json: eos_token_id",
-        "the tokenizer names none either; set it to the id that ends the model's answers",
+        "no token ends an answer",
         {"config": without("eos_token_id"), **text(tokenizer_file="tokenizer.model", tokenizer=None)},
     ),
     Case(

@@ -13,7 +13,7 @@ from model_edits import CONFIG, WEIGHTS, Edit, all_of, edit_bytes, edit_config, 
 from safetensors_writer import write_safetensors
 from tiny import stored_tensors, tiny_config
 from torch_writer import Call, archive, dumps, tensor
-from zoo.case import GOOD, Case, Make, refused, runs, warned
+from zoo.case import GOOD, Case, Make, refused, runs
 from zoo.containers import POINTER
 
 PARAMS = "params.json"
@@ -67,11 +67,6 @@ def broken_meta(name: str, change: Make, code: str, where: str, message: str, **
         change(folder)
 
     return refused(name, both, code, where, message)
-
-
-def in_metas_layout(name: str, make: Make) -> Case:
-    """It runs. params.json has no end tokens, and these folders no tokenizer.model, which would bring them."""
-    return warned(name, make, "eos-missing", "{folder}/params.json: eos_token_id", "is not given")
 
 
 def params(name: str, message: str, code: str = "config", **changes: Any) -> Case:
@@ -176,10 +171,10 @@ ADAPTERS = [
     runs("a merged adapter's config", write("adapter_config.json", b"{}")),
 ]
 META_FILES = [
-    in_metas_layout("Meta's layout", meta()),
-    in_metas_layout("Meta's layout in safetensors", meta(form="safetensors", dtype="BF16")),
+    runs("Meta's layout", meta()),
+    runs("Meta's layout in safetensors", meta(form="safetensors", dtype="BF16")),
     runs("Meta's layout beside Hugging Face's", all_of(write(PTH, b"x"), write(PARAMS, b"x"))),
-    in_metas_layout("Meta's unknown vocabulary", meta(params={"vocab_size": -1})),
+    runs("Meta's unknown vocabulary", meta(params={"vocab_size": -1})),
     broken_meta("Meta's weights without params", remove(PARAMS), "not-found", "{folder}", "must hold params.json; got"),
     broken_meta("params without weights", remove(PTH), "not-found", "{folder}", "must hold weights; got params.json"),
     broken_meta("Meta's weights twice", write("consolidated.pth", b""), "checkpoint", "{folder}", "or numbered"),

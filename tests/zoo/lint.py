@@ -128,11 +128,18 @@ ROPE = [
 TOKENS = [
     warning(
         "eos-missing",
-        all_of(drop_config("eos_token_id"), edit_json(GENERATION, without=("eos_token_id",))),
-        *("eos_token_id", "is not given, nor in generation_config.json; no token ends an answer"),
+        all_of(
+            drop_config("eos_token_id"),
+            edit_json(GENERATION, without=("eos_token_id",)),
+            edit_json(TOKENIZER_CONFIG, without=("eos_token",)),
+        ),
+        *(
+            "eos_token_id",
+            "nor in generation_config.json, and the tokenizer names none either: no token ends an answer",
+        ),
     ),
     warning("eos-differs", edit_config(eos_token_id=[2, 3]), "eos_token_id", "an answer ends at any of them"),
-    warning("eos-not-the-tokenizers", ends(0), "eos_token_id", f'the tokenizer\'s eos_token is 2 ("{IM_END}"), which'),
+    warning("eos-not-the-tokenizers", ends(0), "eos_token_id", f'the tokenizer\'s eos_token is 2 ("{IM_END}"); an'),
     warning(
         "token-id-outside-vocabulary",
         edit_config(eos_token_id=[2, 0, 320]),

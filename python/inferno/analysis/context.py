@@ -87,6 +87,6 @@ def _too_large(ctx_size: int, per_token: int, available: int) -> Finding:
     return Finding.from_error(
         HardwareError(
             f"ctx_size: {ctx_size} tokens need {ctx_size * per_token / 1e9:.1f} GB for keys and values, and "
-            f"{available / 1e9:.1f} GB are available; ask for at most {available // per_token}"
+            f"{available / 1e9:.1f} GB are available; ask for at most {max(available // per_token, 1)}"
         )
     )

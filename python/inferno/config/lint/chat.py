@@ -51,15 +51,12 @@ def turn_end(facts: Facts) -> Iterator[Told]:
     ids = {text: token_id for text, token_id in ends.items() if token_id is not None}
     if tokenizer is None or not stops or not ids or stops & set(ids.values()):
         return
-    # What the tokenizer calls its eos_token is told by eos-not-the-tokenizers.
-    told = {text: token_id for text, token_id in ids.items() if token_id != facts.text.token_id("eos_token")}
-    if told:
-        listed = ", ".join(f"{quoted(text)} ({token_id})" for text, token_id in told.items())
-        yield Told(
-            facts.text.template_origin,
-            f"ends turns with {listed}, but an answer ends at {', '.join(map(facts.named, sorted(stops)))} only",
-            f"add {next(iter(told.values()))} to eos_token_id in generation_config.json",
-        )
+    listed = ", ".join(f"{quoted(text)} ({token_id})" for text, token_id in ids.items())
+    yield Told(
+        facts.text.template_origin,
+        f"ends turns with {listed}, but an answer ends at {', '.join(map(facts.named, sorted(stops)))} only",
+        f"add {next(iter(ids.values()))} to eos_token_id in generation_config.json",
+    )
 
 
 @rule("turn-end-not-a-token", "warning")

@@ -68,7 +68,12 @@ class Facts:
         return tuple(item for item in items if type(item) is int)
 
     def stop_ids(self) -> frozenset[int]:
-        """The end tokens: those of config.json and of generation_config.json together, as generation takes them."""
+        """The end tokens as generation takes them: those of the config files, and the tokenizer's eos_token."""
+        eos = self.text.token_id("eos_token")
+        return self.configured_stops() | (frozenset() if eos is None else {eos})
+
+    def configured_stops(self) -> frozenset[int]:
+        """The end tokens of config.json and of generation_config.json together."""
         if self.parsed is not None:
             return self.parsed.eos_token_ids
         return frozenset(self.ids(self.config, "eos_token_id") + self.ids(self.generation, "eos_token_id"))

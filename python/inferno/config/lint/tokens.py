@@ -14,15 +14,14 @@ _TOKENIZER_CONFIG = "tokenizer_config.json"
 
 @rule("eos-missing", "warning")
 def no_stop(facts: Facts) -> Iterator[Told]:
-    """Neither config.json nor generation_config.json names an end token."""
+    """Neither config.json nor generation_config.json nor the tokenizer names an end token."""
     # A tokenizer.model names its end tokens itself.
     if facts.stop_ids() or facts.text.tokenizer_file == "tokenizer.model":
         return
-    eos = facts.text.token_id("eos_token")
-    known = "the tokenizer names none either" if eos is None else f"the tokenizer's eos_token is {facts.named(eos)}"
-    repair = "set it to the id that ends the model's answers" if eos is None else f"set it to {eos}"
     yield Told(
-        facts.field("eos_token_id"), f"is not given, nor in {_GENERATION}; no token ends an answer; {known}", repair
+        facts.field("eos_token_id"),
+        f"is not given, nor in {_GENERATION}, and the tokenizer names none either: no token ends an answer",
+        "set it to the id that ends the model's answers",
     )
 
 
@@ -40,14 +39,14 @@ def eos_of_both_files(facts: Facts) -> Iterator[Told]:
 
 @rule("eos-not-the-tokenizers", "warning")
 def eos_of_tokenizer(facts: Facts) -> Iterator[Told]:
-    """The tokenizer's eos_token does not end an answer, for neither config names it."""
-    eos, stops = facts.text.token_id("eos_token"), facts.stop_ids()
+    """The tokenizer's eos_token is no end token of the config files. It ends an answer here, and may not elsewhere."""
+    eos, stops = facts.text.token_id("eos_token"), facts.configured_stops()
     if eos is not None and stops and eos not in stops:
         yield Told(
             facts.field("eos_token_id"),
-            f"is {_listed(facts, stops)} (with {_GENERATION}), but the tokenizer's eos_token is {facts.named(eos)}, "
-            "which does not end an answer",
-            f"add {eos} to eos_token_id in {_GENERATION} if the model was trained to end with it",
+            f"is {_listed(facts, stops)} (with {_GENERATION}), but the tokenizer's eos_token is {facts.named(eos)}; an "
+            "answer ends at any of them",
+            f"add {eos} to eos_token_id in {_GENERATION} if the model was trained to end with it, else set eos_token",
         )
 
 
