@@ -172,6 +172,13 @@ def test_another_program_s_download_is_found_without_network(fake: FakeHub) -> N
     assert fake.requests == []
 
 
+def test_a_snapshot_may_have_tokenizer_model_instead(fake: FakeHub) -> None:
+    files = {"tokenizer.model" if name == "tokenizer.json" else name: data for name, data in SINGLE.items()}
+    snapshot = other_program_s_snapshot(files)
+    assert fetch("org/other") == snapshot
+    assert fake.requests == []
+
+
 @pytest.mark.parametrize("missing", ["config.json", "tokenizer.json", "model.safetensors"])
 def test_another_program_s_partial_download_is_completed(fake: FakeHub, missing: str) -> None:
     other_program_s_snapshot({name: data for name, data in SINGLE.items() if name != missing})

@@ -112,4 +112,5 @@ def _looks_whole(folder: Path, snapshot: Path) -> bool:
     weights = weight_files(snapshot)
     if weights is None or any((folder / "blobs").glob("*.incomplete")):
         return False
-    return all(os.path.isfile(snapshot / name) for name in ("config.json", "tokenizer.json", *weights))
+    has_tokenizer = any(os.path.isfile(snapshot / name) for name in ("tokenizer.json", "tokenizer.model"))
+    return has_tokenizer and all(os.path.isfile(snapshot / name) for name in ("config.json", *weights))

@@ -123,7 +123,8 @@ def test_a_forecast(tmp_path):
     inspection = inspect_report(analyze_folder(write_tiny(tmp_path / "m")), threads=2, isa="scalar")
     plan = inspection.plan
     assert plan is not None
-    inspection = replace(inspection, forecast=forecast(workload(plan), make_limits(2, 1.1), hardware.available_memory()))
+    predicted = forecast(workload(plan), make_limits(2, 1.1), hardware.available_memory())
+    inspection = replace(inspection, forecast=predicted)
     found = published(inspection)["forecast"]
     assert (found["read_bandwidth"], found["multiply_adds"]) == (1e10, 1e11)
     assert found["decode"]["low"] < found["decode"]["expected"] < found["decode"]["high"]
