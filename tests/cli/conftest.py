@@ -5,34 +5,14 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from command import Cli, Result
 from inferno.cli import run as run_cli
 from speaker import write_speaker
 from tiny import write_tiny
-
-
-@dataclass
-class Result:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        """The only line on stderr, which must be an error's."""
-        (line,) = self.err.splitlines()
-        assert line.startswith("inferno: error: ")
-        return line.removeprefix("inferno: error: ")
-
-
-Cli = Callable[..., Result]
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ def make_limits(threads: int = 1, spread: float = 1.0, **changes: object) -> Lim
         "key": {"cpu": "made up", "isa": "scalar", "threads": str(threads), "version": "0", "build": "0"},
         "measured": "2026-01-01T00:00:00+00:00",
         "read_bandwidth": rate(10e9, spread),
-        "read_pattern": None,
+        "read_pattern": "2-streams",
         "fma_peak": rate(100e9, spread),
         "call_seconds": 1e-15,
         "stage_seconds": 1e-15,

@@ -7,36 +7,15 @@ import json
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from command import Cli, Result
 from inferno.analysis import analyze_folder
 from inferno.cli import run as run_cli
 from zoo.case import Case
 from zoo.test_zoo import CASES, ModelOf, each_case, expected_error, steady, steady_text
-
-
-@dataclass
-class Result:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        """The only line on stderr, which must be an error's."""
-        (line,) = self.err.splitlines()
-        assert line.startswith("inferno: error: ")
-        assert not line.startswith("inferno: error: unexpected")
-        return line.removeprefix("inferno: error: ")
-
-
-Cli = Callable[..., Result]
 
 
 @pytest.fixture

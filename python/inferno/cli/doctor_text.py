@@ -58,7 +58,6 @@ def _build(found: Diagnosis) -> Rows:
 
 
 def _limits(limits: Limits) -> Rows:
-    pattern = "" if limits.read_pattern is None else f", pattern {limits.read_pattern}"
     rows = [
         ("measured", limits.measured + ("" if limits.steady else _BUSY)),
         ("CPU time", f"{percent(limits.cpu_share)} of what the threads could use"),

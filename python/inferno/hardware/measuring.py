@@ -70,7 +70,7 @@ def _limits(key: dict[str, str], bench: _Bench, rates: dict[tuple[str, ...], Rat
         key=key,
         measured=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         read_bandwidth=rates["read", best],
-        read_pattern=best or None,
+        read_pattern=best,
         fma_peak=rates["fma",],
         call_seconds=bench.call_seconds,
         stage_seconds=1 / rates["stages",].median,
@@ -138,7 +138,7 @@ def _record_stages(program: _core.Program, stages: int) -> _core.Program:
 
 
 def _probes(bench: _Bench) -> Iterator[tuple[tuple[str, ...], Probe]]:
-    for pattern in _patterns():
+    for pattern in _core.READ_PATTERNS:
         yield ("read", pattern), _read_probe(bench, pattern)
     yield ("fma",), _fma_probe(bench)
     yield ("stages",), _stage_probe(bench)
@@ -154,19 +154,13 @@ def _probes(bench: _Bench) -> Iterator[tuple[tuple[str, ...], Probe]]:
     yield ("rows",), _rows_probe(bench)
 
 
-def _patterns() -> tuple[str, ...]:
-    """The ways to stream that this build knows; "" is its only one."""
-    return tuple(getattr(_core, "READ_PATTERNS", ("",)))
-
-
 def _read_probe(bench: _Bench, pattern: str) -> Probe:
     """Bytes per second of streaming the pages; the first call also brings them into memory."""
-    options: dict[str, Any] = {"pattern": pattern} if pattern else {}
     places = max(1, bench.pages.bytes.size // _READ_BYTES)
 
     def measure() -> float:
         data = bench.pages.take(np.dtype(np.uint8), bench.pages.bytes.size // places)
-        return _core.read_bandwidth(data, threads=bench.threads, isa=bench.isa, **options)
+        return _core.read_bandwidth(data, threads=bench.threads, isa=bench.isa, pattern=pattern)
 
     for _ in range(places):
         measure()

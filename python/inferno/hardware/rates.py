@@ -62,7 +62,7 @@ class Limits:
     key             what the figures hold for: CPU, tier, threads, version, build
     measured        when, as ISO 8601 in UTC
     read_bandwidth  bytes per second, streaming a mapped file with the best of the patterns
-    read_pattern    that pattern's name; None if the build knows one only
+    read_pattern    that pattern's name, one of _core.READ_PATTERNS
     fma_peak        float32 multiply-adds per second, on registers
     call_seconds    one call of a step program, Python's part of it too
     stage_seconds   a stage of the step program that has next to nothing to do: a barrier
@@ -76,7 +76,7 @@ class Limits:
     key: Mapping[str, str]
     measured: str
     read_bandwidth: Rate
-    read_pattern: str | None
+    read_pattern: str
     fma_peak: Rate
     call_seconds: float
     stage_seconds: float
@@ -144,12 +144,11 @@ def interpolated(rates: Mapping[int, Rate], k: int) -> Rate:
 def _limits(data: Any) -> Limits:
     key = {str(name): str(value) for name, value in data["key"].items()}
     int(key["threads"])
-    pattern = data["read_pattern"]
     return Limits(
         key=key,
         measured=str(data["measured"]),
         read_bandwidth=_rate(data["read_bandwidth"]),
-        read_pattern=None if pattern is None else str(pattern),
+        read_pattern=str(data["read_pattern"]),
         fma_peak=_rate(data["fma_peak"]),
         call_seconds=_positive(data["call_seconds"]),
         stage_seconds=_positive(data["stage_seconds"]),
