@@ -61,7 +61,7 @@ def _limits(limits: Limits) -> Rows:
     rows = [
         ("measured", limits.measured + ("" if limits.steady else _BUSY)),
         ("CPU time", f"{percent(limits.cpu_share)} of what the threads could use"),
-        ("read bandwidth", _rate(limits.read_bandwidth, "GB/s") + pattern),
+        ("read bandwidth", f"{_rate(limits.read_bandwidth, 'GB/s')}, pattern {limits.read_pattern}"),
         ("FMA peak", _rate(limits.fma_peak, "G multiply-adds/s")),
         ("barrier", f"{limits.stage_seconds * 1e6:.2f} us a stage, {limits.call_seconds * 1e6:.0f} us a call"),
     ]
