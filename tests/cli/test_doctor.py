@@ -45,7 +45,7 @@ def test_text(cli):
     limits = f"measured limits ({isa}, 2 threads)"
     assert titles == ["machine", "build", limits, "self-test", "Python", "folders"]
     found = dict(line.strip().split("  ", 1) for line in lines if "  " in line.strip())
-    assert found["read bandwidth"].strip() == "10.0 GB/s (10.0 to 10.0)"
+    assert found["read bandwidth"].strip() == "10.0 GB/s (10.0 to 10.0), pattern 2-streams"
     assert found["one token, BF16 rows"].strip() == "10.0 at 256, 10.0 at 4096 GB/s"
     assert "pass: scalar" in found["matmul BF16"]
     assert "FAIL" not in result.out
