@@ -32,8 +32,10 @@ class RopeTable:
     attention_factor: float
 
 
-def rope_frequencies(rope: RopeConfig, head_dim: int, max_position_embeddings: int, ctx_size: int) -> RopeTable:
-    """The frequencies for a context of `ctx_size` tokens.
+def rope_frequencies(
+    rope: RopeConfig, head_dim: int, max_position_embeddings: int, ctx_size: int, where: str = "config.json"
+) -> RopeTable:
+    """The frequencies for a context of `ctx_size` tokens; `where` names the config in errors.
 
     They are fixed once, also where transformers lets them follow the length of the sequence: `dynamic` is computed for
     a sequence of ctx_size tokens, and `longrope` uses its long factors if ctx_size exceeds the length of pretraining.
@@ -47,7 +49,7 @@ def rope_frequencies(rope: RopeConfig, head_dim: int, max_position_embeddings: i
         inv_freq, attention_factor = _compute(rope, head_dim, max_position_embeddings, ctx_size)
     if not (np.isfinite(inv_freq).all() and (inv_freq > 0).all() and math.isfinite(attention_factor)):
         raise ConfigError(
-            f"config.json: RoPE of type {rope.rope_type} must give positive finite frequencies; got {inv_freq.min()} "
+            f"{where}: RoPE of type {rope.rope_type} must give positive finite frequencies; got {inv_freq.min()} "
             f"to {inv_freq.max()}, attention factor {attention_factor}; restore the fields of the original config.json"
         )
     inv_freq.setflags(write=False)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inferno.catalog import find_models
 from inferno.catalog.check import TOKENS, check_model
 from speaker import write_speaker
 from tiny import write_tiny
@@ -66,3 +67,11 @@ def test_failures_are_told(tmp_path):
     assert "tokenizer.json" in result.error
     assert (result.tokens, result.tokens_per_second) == (0, None)
     assert "no such folder" in check_model(tmp_path / "none").error
+
+
+def test_a_fault_of_ours_hides_no_other_model(tmp_path, monkeypatch):
+    folder = write_tiny(tmp_path / "m")
+    monkeypatch.setattr("inferno.analysis.analyze.recognize", lambda *_: 1 // 0)
+    assert check_model(folder).error == "unexpected ZeroDivisionError: integer division or modulo by zero"
+    (entry,) = (entry for entry in find_models([tmp_path]) if entry.source == "folder")
+    assert (entry.status, entry.findings[0].code) == ("cannot run", "internal-error")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from containers import write_f32
+from inferno.analysis import analyze_folder
 from inferno.checkpoint.layouts import META
 from inferno.checkpoint.meta import (
     find_meta_files,
@@ -364,3 +368,17 @@ def test_the_last_piece_may_end_anywhere(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="boundary at column 13 of 29"):
         refuse_cut_lanes({"x": JoinedTensor.of("x", (parts[1], parts[2], parts[0]), 1)})
     refuse_cut_lanes({"x": JoinedTensor.of("x", (parts[2], parts[2]), 0)})
+
+
+@pytest.mark.parametrize("dim", [32 * 10**7, 2**31, 2**63, 32 * 10**15])
+def test_a_dim_beyond_reason_names_few_shards(tmp_path: Path, dim: int) -> None:
+    """The number comes from a file: nothing may be made for each of the shards that it asks for."""
+    tracemalloc.start()
+    shard = {"layers.0.attention.wq.weight": np.zeros((16, 64), np.float32)}
+    save_file(shard, tmp_path / "consolidated.00.safetensors")
+    (tmp_path / "params.json").write_text(json.dumps({"dim": dim, "n_layers": 1, "n_heads": 4, "vocab_size": 8}))
+    error = next(f.error for f in analyze_folder(tmp_path).findings if f.error is not None)
+    assert len(str(error)) < 600
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 << 20

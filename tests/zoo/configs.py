@@ -143,6 +143,8 @@ ROPE = [
     ),
     other_rope("an unknown rope type", "rope_type must be one of default, linear, dynamic, llama3,", rope_type="yarn2"),
     other_rope("a rope type that is a number", "rope_type must be one of", rope_type=3),
+    other_rope("a rope type that is no number", "rope_type must be one of", rope_type=float("nan")),
+    rope("frequencies of nothing", "must give positive finite frequencies", rope_type="linear", factor=1e60),
     rope("two rope types", 'type must agree; got "linear" and "yarn"', rope_type="linear", type="yarn", factor=2.0),
     other_rope("an unknown rope key", 'must hold known keys only; got "spin": 2', spin=2),
     other_rope("ropes by layer type", "must be one set for all layers; got one of its own for", full_attention={}),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -136,3 +138,59 @@ def test_the_undamaged_herd_runs(herd: dict[str, Path]) -> None:
     for folder in herd.values():
         check(folder)
         assert not analyze_folder(folder).errors
+
+
+# Values that no reader of a field expects, and numbers at the ends of what a field can be.
+ODD = [
+    None,
+    [],
+    {},
+    "x",
+    "",
+    -1,
+    0,
+    1.5,
+    1e308,
+    1e-320,
+    float("inf"),
+    float("nan"),
+    10**30,
+    2**63,
+    True,
+    [[]],
+    "\ud800",
+]
+NEW_KEYS = [
+    "rope_scaling",
+    "quantization_config",
+    "dtype",
+    "added_tokens",
+    "additional_special_tokens",
+    "use_scaled_rope",
+]
+SETTINGS = [*(("one", file) for file in [*CONFIG_FILES, *TEXT_FILES]), ("shards", INDEX), ("meta", "params.json")]
+
+
+def places(value: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The paths to every value in a JSON value, of long lists to the first few alone."""
+    keys = value if isinstance(value, dict) else range(min(len(value), 4)) if isinstance(value, list) else ()
+    return [path for key in keys for path in [(*above, key), *places(value[key], (*above, key))]]
+
+
+@pytest.mark.parametrize(("form", "file"), SETTINGS)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_value_replaced(herd: dict[str, Path], form: str, file: str, data: st.DataObject) -> None:
+    path = herd[form] / file
+    raw = path.read_bytes()
+    value = json.loads(raw)
+    where = data.draw(st.sampled_from([*places(value), *((key,) for key in NEW_KEYS)]))
+    place = value
+    for key in where[:-1]:
+        place = place[key]
+    place[where[-1]] = data.draw(st.sampled_from(ODD))
+    path.write_text(json.dumps(value))
+    try:
+        check(herd[form])
+    finally:
+        path.write_bytes(raw)

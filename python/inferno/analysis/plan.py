@@ -10,14 +10,19 @@ from inferno.analysis.context import ContextChoice, choose_context
 from inferno.analysis.report import Report, raise_first
 from inferno.checkpoint import Checkpoint, HeadChoice
 from inferno.config import LlamaConfig
+from inferno.errors import ConfigError
 from inferno.findings import Finding
 from inferno.kv_cache import check_kv_cache_type
 from inferno.models.llama import uses
+from inferno.rope import RopeTable, rope_frequencies
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a model will run here. A plan with an error among its findings cannot be loaded."""
+    """How a model will run here. A plan with an error among its findings cannot be loaded.
+
+    `rope` holds the rotary frequencies for this context; None if they cannot be computed, which is such an error.
+    """
 
     report: Report
     checkpoint: Checkpoint
@@ -28,6 +33,7 @@ class Plan:
     kv_cache_type: str
     context: ContextChoice
     bindings: tuple[Binding, ...]
+    rope: RopeTable | None
     findings: tuple[Finding, ...] = field(default=())
 
     @property
@@ -81,5 +87,10 @@ def make_plan(
     check_kv_cache_type(kv_cache_type)
     context = choose_context(config, kv_cache_type, ctx_size, ckpt.nbytes)
     bindings, errors = bind(ckpt, uses(config, head, report.interleaved_rope), kv_cache_type, tier)
+    rope, where = None, str(report.config_path)
+    try:
+        rope = rope_frequencies(config.rope, config.head_dim, config.max_position_embeddings, context.ctx_size, where)
+    except ConfigError as error:
+        errors.append(error)
     findings = (*(Finding.from_error(error, report.path) for error in errors), *context.findings)
-    return Plan(report, ckpt, config, head, tier, threads, kv_cache_type, context, tuple(bindings), findings)
+    return Plan(report, ckpt, config, head, tier, threads, kv_cache_type, context, tuple(bindings), rope, findings)

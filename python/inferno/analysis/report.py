@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from inferno.analysis.roles import Role, layer_of
 from inferno.checkpoint.survey import WeightFile
 from inferno.findings import Finding
+from inferno.model_folder import CONFIG, PARAMS
 from inferno.quantization.recognize import UNKNOWN, Scheme
 
 if TYPE_CHECKING:
@@ -66,6 +67,11 @@ class Report:
     duplicated: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     checkpoint: Checkpoint | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def config_path(self) -> Path:
+        """Where the config lies: config.json, or Meta's params.json."""
+        return self.path / (PARAMS if self.layout == "meta" else CONFIG)
 
     @property
     def interleaved_rope(self) -> bool:

@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from inferno.errors import InfernoError
+from inferno.text.library import is_panic
 
 if TYPE_CHECKING:
     from inferno.engine.llm import LLM
@@ -55,6 +56,10 @@ def check_model(folder: Path, threads: int | None = None) -> CheckResult:
             tokens, first, decode = _generate(llm) if has_tokenizer else _generate_from_ids(llm)
     except (InfernoError, OSError, MemoryError) as error:
         return CheckResult(error=str(error) or "not enough memory")
+    except BaseException as error:  # a fault of ours, or a panic of a Rust library: it must not hide the other models
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
+        return CheckResult(error=f"unexpected {type(error).__name__}: {error}")
     return CheckResult(
         tokens=tokens,
         load_seconds=loaded_at - called_at,

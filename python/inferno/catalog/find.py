@@ -164,6 +164,8 @@ def _model_entry(entry: ModelEntry, threads: int | None) -> ModelEntry:
         return replace(entry, findings=(replace(Finding.from_error(error, entry.path), error=None),))
     except OSError as problem:  # it went away, or was changed meanwhile
         return replace(entry, findings=(Finding("error", "unreadable", str(entry.path), str(problem)),))
+    except Exception as problem:  # a fault of ours: one model must not hide the others
+        return replace(entry, findings=(_fault(entry.path, problem),))
     config = report.config
     return replace(
         entry,
@@ -177,6 +179,11 @@ def _model_entry(entry: ModelEntry, threads: int | None) -> ModelEntry:
         context=None if config is None else config.max_position_embeddings,
         findings=_kept(inspection),
     )
+
+
+def _fault(path: Path, problem: Exception) -> Finding:
+    message = f"could not be judged: unexpected {type(problem).__name__}: {problem}"
+    return Finding("error", "internal-error", str(path), message, "please report it")
 
 
 def _kept(inspection: Inspection) -> tuple[Finding, ...]:

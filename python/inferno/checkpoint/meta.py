@@ -215,8 +215,9 @@ def _wrong_count(folder: Path, shards: Mapping[str, Mapping[str, Tensor]], dim: 
     else:
         number = _NUMBERED.fullmatch(file)
         form = number[2] if number else "pth"
-        lacking = [f"consolidated.{i:02d}.{form}" for i in range(found, expected)]
-        repair = f"download {show_some(lacking)}"
+        lacking = [f"consolidated.{i:02d}.{form}" for i in range(found, min(expected, found + 3))]
+        more = f" and {expected - found - 3} more" if expected > found + 3 else ""
+        repair = f"download {', '.join(lacking)}{more}"
     return CheckpointError(
         f"{folder}: must hold {expected} shards, for dim is {dim} in {PARAMS} and {show_name(wq.name)} has "
         f"{wq.shape[ROWS]} rows in {file}; got {found}; {repair}"

@@ -96,7 +96,7 @@ def _dim(folder: Path, names: list[str]) -> int | None:
         dim = read_json(folder / PARAMS).get("dim")
     except InfernoError:
         return None
-    return dim if type(dim) is int else None
+    return dim if type(dim) is int and 0 < dim < 1 << 31 else None
 
 
 def _size(path: Path) -> int | None:

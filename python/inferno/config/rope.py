@@ -79,11 +79,14 @@ def _rope_type(rope: Fields) -> str:
         if scaling:
             raise ConfigError(f"{rope.where}: rope_type must be given beside {scaling[0]}; got no such field")
         return "default"
+    for kind in given:
+        if not isinstance(kind, str):
+            raise UnsupportedError(f"{rope.where}: rope_type must be one of {', '.join(_PARSERS)}; got {show(kind)}")
     if given[0] != given[-1]:
         raise ConfigError(f"{rope.where}: rope_type and type must agree; got {show(given[0])} and {show(given[1])}")
-    if not isinstance(given[0], str) or given[0] not in _PARSERS:
+    if given[0] not in _PARSERS:
         raise UnsupportedError(f"{rope.where}: rope_type must be one of {', '.join(_PARSERS)}; got {show(given[0])}")
-    return given[0]
+    return str(given[0])
 
 
 def _theta(config: Fields, rope: Fields, vocab_size: int) -> float:

@@ -14,7 +14,6 @@ from inferno.errors import UsageError
 from inferno.kv_cache import KvCache, Sequence
 from inferno.models.llama import Llama
 from inferno.program import Batch, Hook, Program
-from inferno.rope import rope_frequencies
 
 if TYPE_CHECKING:
     from inferno.analysis import Plan
@@ -42,13 +41,13 @@ class Model:
         self.isa = plan.isa
         self.kv_cache_type = plan.kv_cache_type
         self.ctx_size = plan.ctx_size
-        rope = rope_frequencies(config.rope, config.head_dim, config.max_position_embeddings, self.ctx_size)
         self._cache = KvCache(
             config.num_hidden_layers, config.num_key_value_heads, config.head_dim, self.ctx_size, self.kv_cache_type
         )
         backend = Backend(plan.isa)
         interleaved = plan.report.interleaved_rope
-        Llama(config, plan.checkpoint, plan.head, self._cache, rope, interleaved).record(backend)
+        assert plan.rope is not None
+        Llama(config, plan.checkpoint, plan.head, self._cache, plan.rope, interleaved).record(backend)
         self.program = Program(backend.program, self.threads)
         self._logits = np.empty((1, config.vocab_size), np.float32)
 
