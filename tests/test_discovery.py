@@ -228,3 +228,12 @@ def test_a_stray_file_makes_no_model_of_a_folder_of_models(tmp_path: Path) -> No
     (tmp_path / "models" / "lora.safetensors").write_bytes(b"")
     with pytest.raises(ModelNotFoundError, match="models: holds no model itself, but folders that do"):
         resolve_model(tmp_path / "models")
+
+
+def test_a_link_that_leads_nowhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "org").mkdir()
+    (tmp_path / "org" / "model").symlink_to(tmp_path / "gone")
+    for name in ("org/model", tmp_path / "org" / "model"):
+        with pytest.raises(ModelNotFoundError, match=r"model: is a link to .*/gone, which does not exist$"):
+            resolve_model(name)

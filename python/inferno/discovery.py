@@ -44,7 +44,7 @@ def resolve_model(
     is_name = model is None or isinstance(model, str)
     if is_name and text == DEMO:
         return _demo(revision, progress)
-    if os.path.exists(path) or not is_name or _looks_like_path(text):
+    if os.path.lexists(path) or not is_name or _looks_like_path(text):
         return _folder(path, revision)
     from inferno.hub_cache import MODEL_ID
 
@@ -84,6 +84,8 @@ def _hub(model_id: str, revision: str | None, progress: Progress | None) -> Mode
 def _folder(path: Path, revision: str | None) -> ModelLocation:
     _no_revision(revision, f"{path}, a folder")
     if not os.path.exists(path):
+        if os.path.islink(path):
+            raise ModelNotFoundError(f"{path}: is a link to {os.readlink(path)}, which does not exist")
         raise ModelNotFoundError(_no_such_folder(path))
     if not path.is_dir():
         from inferno.model_folder import list_folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,13 @@ from inferno.errors import InfernoError
 # error: the model cannot run so. warning: it runs, and may not do what its files say. note: worth knowing.
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+
+
+# Where the repair begins in a message that says it: behind what was got, with what to do.
+_REPAIR = re.compile(
+    r"; (?=(?:add|ask|check|choose|convert|copy|create|download|export|fetch|free|get|give|import|keep|load|make|merge|"
+    r"name|put|raise|remove|rename|restore|run|save|set|shorten|start|take|unpack|use|write|if that is|if the two)\b)"
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,10 @@ class Finding:
         text, known = str(error), "" if folder is None else str(folder)
         end = text.find(": ", len(known) if text.startswith(known) else 0)
         where, message = (text[:end], text[end + 2 :]) if end >= 0 else ("", text)
-        return cls("error", error.code, where, message, error=error)
+        repair = _REPAIR.search(message)
+        if repair is None:
+            return cls("error", error.code, where, message, error=error)
+        return cls("error", error.code, where, message[: repair.start()], message[repair.end() :], error)
 
     def __str__(self) -> str:
         """One line, as an error message would say it."""

@@ -26,6 +26,9 @@ _OTHERS = {
     ".mlmodel": "a Core ML model",
     ".llamafile": "a llamafile",
 }
+# What huggingface_hub, curl, browsers and aria2 call a file until it is whole; `hf download --local-dir` has a folder.
+_PARTIAL = (".incomplete", ".part", ".partial", ".crdownload", ".aria2", ".download")
+_LOCAL_DOWNLOADS = ".cache/huggingface/download"
 _NEEDS = f"a model folder holds {CONFIG}, {SINGLE} (or its shards and {INDEX}) and tokenizer.json"
 _NEEDS_META = (
     f"a model folder in Meta's layout holds {PARAMS}, consolidated.00.pth (and its further shards) and tokenizer.model"
@@ -72,6 +75,12 @@ def missing_weights(folder: Path, names: list[str]) -> InfernoError:
     foreign = _foreign(folder, names)
     if foreign is not None:
         return foreign
+    unfinished = _unfinished(folder, names)
+    if unfinished is not None:
+        return ModelNotFoundError(
+            f"{folder}: weights must be there whole; got a download that has not ended ({show_name(unfinished)}); "
+            "start it again: what has arrived is kept"
+        )
     others = [name for name in names if name.endswith(".safetensors")]
     if others:
         return ModelNotFoundError(
@@ -113,6 +122,18 @@ def missing_params(folder: Path, names: list[str]) -> InfernoError:
 def missing_meta_weights(folder: Path, names: list[str]) -> InfernoError:
     """The error for a folder with params.json and no consolidated.*."""
     return _foreign(folder, names) or ModelNotFoundError(f"{folder}: must hold weights; {_found(names)}; {_NEEDS_META}")
+
+
+def _unfinished(folder: Path, names: list[str]) -> str | None:
+    """A file that a download in progress, or an interrupted one, leaves behind."""
+    for name in names:
+        if name.endswith(_PARTIAL):
+            return name
+    try:
+        inside = sorted(entry.name for entry in (folder / _LOCAL_DOWNLOADS).iterdir())
+    except OSError:
+        return None
+    return next((f"{_LOCAL_DOWNLOADS}/{name}" for name in inside if name.endswith(_PARTIAL)), None)
 
 
 def _found(names: list[str]) -> str:

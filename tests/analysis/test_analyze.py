@@ -221,3 +221,18 @@ def test_every_name_has_its_role_in_both_layouts() -> None:
 )
 def test_layers(name: str, layer: int | None) -> None:
     assert layer_of(name) == layer
+
+
+def test_weight_files_that_are_not_read_are_told(tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path / "m")
+    assert "weights-unused" not in {finding.code for finding in analyze_folder(folder).findings}
+    (folder / "consolidated.safetensors").write_bytes(b"")
+    (finding,) = (finding for finding in analyze_folder(folder).findings if finding.code == "weights-unused")
+    assert finding.message.endswith("they are not read: consolidated.safetensors")
+
+
+def test_parameters_where_the_weights_are_broken(tmp_path: Path) -> None:
+    whole = analyze_folder(write_tiny(tmp_path / "m"))
+    (tmp_path / "m" / "model.safetensors").write_bytes(b"")
+    assert analyze_folder(tmp_path / "m").parameters == whole.parameters
+    assert repr(whole) == f"Report('m', {whole.parameters} parameters, F32, '{whole.status}')"

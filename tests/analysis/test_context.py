@@ -33,7 +33,7 @@ def codes(choice: ContextChoice) -> list[tuple[str, str]]:
 
 def test_the_models_own_where_memory_is_plenty(choose: Any) -> None:
     choice = choose(None, 1 << 30)
-    assert (choice.ctx_size, choice.largest, choice.kv_bytes_per_token) == (LONGEST, LONGEST, PER_TOKEN)
+    assert (choice.ctx_size, choice.largest, choice.kv_bytes_per_token) == (LONGEST, (1 << 30) // PER_TOKEN, PER_TOKEN)
     assert choice.available_bytes == 1 << 30
     assert codes(choice) == []
 
@@ -48,7 +48,7 @@ def test_half_of_what_the_weights_leave(choose: Any) -> None:
     assert codes(choose(None, weights + 2 * LONGEST * PER_TOKEN, weights)) == []
     choice = choose(None, weights + 2 * LONGEST * PER_TOKEN - 1, weights)
     assert choice.ctx_size == LONGEST - 1
-    assert choice.largest == LONGEST
+    assert choice.largest == 2 * LONGEST - 1
     assert codes(choice) == [("note", "context-shortened")]
     assert f"{LONGEST - 1} tokens instead of the model's {LONGEST}" in choice.findings[0].message
 

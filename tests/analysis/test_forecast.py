@@ -113,8 +113,7 @@ def test_memory():
     assert (found.kv_bytes_per_token, found.kv_bytes) == (PER_TOKEN, 1024 * PER_TOKEN)
     # 256 rows of h and x, q and attended, k and v, angles, gate; one of last, and logits twice.
     assert found.workspace_bytes == 4 * (256 * (4000 + 4 * 1024 + 128 + 4000) + 2000 + 100_000)
-    left = 10**10 - 1_400_000_000 - found.workspace_bytes
-    assert found.largest_context == left // PER_TOKEN
+    assert found.largest_context == (10**10 - 1_400_000_000) // PER_TOKEN
     assert found.fits
 
 

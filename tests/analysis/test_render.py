@@ -268,7 +268,7 @@ def test_tensors_in_several_shards(tmp_path):
     inspection = inspect_report(analyze_folder(tmp_path))
     assert len(inspection.report.duplicated) == 21
     (error,) = inspection.report.errors
-    assert error.message == (
+    assert f"{error.message}; {error.repair}" == (
         "tensor model.embed_tokens.weight must be in one shard; got it in model-00001-of-00002.safetensors and "
         "model-00002-of-00002.safetensors (20 more tensors are in several); keep only the files that "
         "model.safetensors.index.json names"

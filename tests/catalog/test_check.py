@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ def test_failures_are_told(tmp_path):
 
 def test_a_fault_of_ours_hides_no_other_model(tmp_path, monkeypatch):
     folder = write_tiny(tmp_path / "m")
-    monkeypatch.setattr("inferno.analysis.analyze.recognize", lambda *_: 1 // 0)
+    monkeypatch.setattr(sys.modules["inferno.analysis.analyze"], "recognize", lambda *_: 1 // 0)
     assert check_model(folder).error == "unexpected ZeroDivisionError: integer division or modulo by zero"
     (entry,) = (entry for entry in find_models([tmp_path]) if entry.source == "folder")
     assert (entry.status, entry.findings[0].code) == ("cannot run", "internal-error")

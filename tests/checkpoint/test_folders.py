@@ -165,3 +165,12 @@ def test_other_formats_beside_safetensors_do_not_matter(tmp_path: Path) -> None:
 def test_file_names_cannot_smuggle_control_characters(tmp_path: Path) -> None:
     touch(tmp_path, "\x1b[31m.txt")
     refuse(Checkpoint.open, tmp_path, r'got "\\u001b\[31m.txt"; ', ModelNotFoundError)
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors.incomplete", "model.safetensors.part", ".cache/huggingface/download/x.incomplete"]
+)
+def test_a_download_that_has_not_ended(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_bytes(b"")
+    refuse(Checkpoint.open, tmp_path, rf"got a download that has not ended \({name}\); start it", ModelNotFoundError)

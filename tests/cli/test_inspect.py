@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
+import threading
 
 import pytest
 
@@ -138,7 +140,8 @@ def test_a_run_fails_with_the_words_of_inspect(cli, tiny, tmp_path, case):
     assert found["findings"][0]["text"] == told
     text = cli("inspect", folder)
     assert (text.code, text.err) == (1, "")
-    assert f"  error    {told}\n" in text.out
+    # the repair stands on a line of its own
+    assert f"  error    {told}\n" in text.out.replace("\n           -> ", "; ")
     assert text.out.splitlines()[-1].startswith("m: cannot run (")
 
 
@@ -200,3 +203,20 @@ def test_a_terminal_gets_colors_within_its_width(tmp_path):
     assert "\x1b" not in plain
     assert "\na\\x1b[2Jb: " in plain
     assert max(map(len, plain.splitlines())) <= 70
+
+
+def test_a_page_to_stdout_through_a_link_and_into_a_pipe(cli, tiny, tmp_path):
+    result = cli("inspect", tiny, "--html", "-")
+    assert result.out.startswith("<!DOCTYPE html>")
+    (tmp_path / "link").symlink_to(tmp_path / "page.html")
+    assert cli("inspect", tiny, "--html", tmp_path / "link").code == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
+    os.mkfifo(tmp_path / "pipe")
+    read = []
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_text()))
+    reader.start()
+    assert cli("inspect", tiny, "--html", tmp_path / "pipe").code == 0
+    reader.join()
+    assert read[0].startswith("<!DOCTYPE html>")
+    assert (tmp_path / "pipe").is_fifo()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from inferno.config import LlamaConfig
 from inferno.config.lint import lint
 from inferno.config.llama import read_config_files
 from inferno.errors import InfernoError, UnsupportedError
-from inferno.files import show
+from inferno.files import show, show_name, show_some
 from inferno.findings import Finding
 from inferno.model_folder import CONFIG, list_folder
 from inferno.models.llama import expected_tensors, uses
@@ -77,6 +77,7 @@ def analyze_folder(folder: Path | str, name: str | None = None) -> Report:
     if files is not None:
         stored = None if survey.errors else {t.name: (t.dtype, t.shape) for t in survey.tensors.values()}
         text = survey_text_files(folder, names)
+        found.all += _unused(folder, names, survey)
         found.all += lint(files.config, files.generation, config, text, stored, files.path)
     return Report(
         path=folder,
@@ -93,6 +94,16 @@ def analyze_folder(folder: Path | str, name: str | None = None) -> Report:
         findings=tuple(found.all),
         checkpoint=None if survey.errors else Checkpoint(folder, survey),
     )
+
+
+def _unused(folder: Path, names: list[str], survey: Survey) -> Iterator[Finding]:
+    """Weight files beside those that make up the model."""
+    used = {file.name for file in survey.files}
+    unused = [name for name in names if name.endswith((".safetensors", ".pth", ".bin", ".gguf")) and name not in used]
+    if used and unused:
+        listed = show_some([show_name(name) for name in unused])
+        message = f"holds weight files beside those of the model, and they are not read: {listed}"
+        yield Finding("note", "weights-unused", str(folder), message)
 
 
 class _Findings:

@@ -18,8 +18,7 @@ MAX_CONTEXT = 1 << 24
 class ContextChoice:
     """The context, in tokens, and the bytes that keys and values of one token take in all layers.
 
-    `largest` is what the available memory (`available_bytes`) holds beside the weights, not above what the model was
-    made for; 0 if the weights alone do not fit.
+    `largest` is what the available memory (`available_bytes`) holds beside the weights; 0 if those alone do not fit.
     """
 
     ctx_size: int
@@ -52,7 +51,7 @@ def choose_context(config: LlamaConfig, kv_cache_type: str, ctx_size: int | None
         findings += _judge(ctx_size, longest, per_token, available, config.rope.rope_type == "dynamic")
     if weight_bytes + ctx_size * per_token > available:
         findings.append(_memory_short(weight_bytes, ctx_size * per_token, available))
-    return ContextChoice(ctx_size, min(longest, left // per_token), per_token, available, tuple(findings))
+    return ContextChoice(ctx_size, left // per_token, per_token, available, tuple(findings))
 
 
 def _judge(ctx_size: int, longest: int, per_token: int, available: int, dynamic: bool) -> list[Finding]:

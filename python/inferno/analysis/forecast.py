@@ -124,7 +124,7 @@ class Forecast:
     workspace_bytes      of buffers
     kv_bytes_per_token   that a position of the cache takes
     kv_bytes             of the whole context
-    largest_context      tokens whose keys and values fit in memory beside weights and buffers; 0 if these do not fit
+    largest_context      tokens whose keys and values fit in memory beside the weights; 0 if those alone do not fit
     decode               one token after another: from a full context to an empty one
     decode_start         with an empty context
     decode_full          with a full context
@@ -178,7 +178,7 @@ def forecast(work: Workload, limits: Limits, available_memory: int) -> Forecast:
     start, full = decode_speed(work, limits, 0), decode_speed(work, limits, work.ctx_size - 1)
     short = prefill_speed(work, limits, min(CHUNK, work.ctx_size))
     long = prefill_speed(work, limits, work.ctx_size)
-    left = available_memory - work.weight_bytes - work.workspace_bytes
+    left = available_memory - work.weight_bytes
     per_token = work.kv_bytes_per_token
     return Forecast(
         work=work,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from inferno.analysis.roles import Role, layer_of
 from inferno.checkpoint.survey import WeightFile
+from inferno.checkpoint.tied import EMBEDDING, HEAD
 from inferno.findings import Finding
 from inferno.model_folder import CONFIG, PARAMS
 from inferno.quantization.recognize import UNKNOWN, Scheme
@@ -43,7 +44,7 @@ class TensorInfo:
         return layer_of(self.name)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """What lies in a model folder.
 
@@ -80,10 +81,15 @@ class Report:
 
     @property
     def parameters(self) -> int:
-        """Numbers that the model consists of, a tied head counted once: from the config's shapes, else as stored."""
-        if self.specs:
-            stored = {tensor.name for tensor in self.tensors}
-            return sum(prod(spec.shape) for name, spec in self.specs.items() if name in stored or not spec.optional)
+        """Numbers that the model consists of, a tied head counted once: from the config's shapes, else as stored.
+
+        Where files are missing or broken, the config tells whether a head is among what they hold.
+        """
+        if self.specs and self.config is not None:
+            present = {tensor.name for tensor in self.tensors}
+            if any(file.error is not None or file.nbytes is None for file in self.files):
+                present |= {EMBEDDING} if self.config.tie_word_embeddings else {EMBEDDING, HEAD}
+            return sum(prod(spec.shape) for name, spec in self.specs.items() if name in present or not spec.optional)
         return sum(prod(tensor.shape) for tensor in self.tensors if tensor.role != "quantization")
 
     @property
@@ -123,6 +129,9 @@ class Report:
         from inferno.analysis.render import report_html
 
         return report_html(self)
+
+    def __repr__(self) -> str:
+        return f"Report({self.name!r}, {self.parameters} parameters, {self.dtype or 'no weights'}, {self.status!r})"
 
     def raise_for_errors(self) -> None:
         """Raises what loading the model raises: the error of the first finding that has one."""

@@ -41,7 +41,7 @@ def add_flags(flags: Flags) -> None:
     flags.add("--measure", action="store_true", help="measure this machine again before the forecast of speed")
     flags.add("--no-forecast", action="store_true", help="leave the forecast out; it needs a measurement, once")
     flags.add("--json", action="store_true", help="one JSON object on stdout instead of the text")
-    flags.add("--html", metavar="FILE", help="write a page that needs nothing else, instead of the text")
+    flags.add("--html", metavar="FILE", help="write a page that needs nothing else, instead of the text; - is stdout")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -87,9 +87,13 @@ def _show(args: argparse.Namespace, inspection: Inspection) -> None:
     if args.html is not None:
         from inferno.analysis.render import page
 
-        _write_file(Path(args.html), page(inspection, tensors=bool(args.tensors)))
-        if not args.quiet:
-            say(f"{args.html}: written")
+        html = page(inspection, tensors=bool(args.tensors))
+        if args.html == "-":
+            write(html)
+        else:
+            _write_file(Path(args.html), html)
+            if not args.quiet:
+                say(f"{args.html}: written")
     if args.json:
         import json
 
@@ -103,9 +107,13 @@ def _show(args: argparse.Namespace, inspection: Inspection) -> None:
 
 
 def _write_file(path: Path, text: str) -> None:
-    """Written beside its place and renamed, so that a page is whole or not there."""
+    """Written beside its place and renamed, so that a page is whole or not there; into a device or a pipe as it is."""
+    path = Path(os.path.realpath(path))
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")
+            return
         partial.write_text(text, encoding="utf-8")
         os.replace(partial, path)
     except OSError as error:

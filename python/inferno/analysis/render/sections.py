@@ -220,8 +220,8 @@ def _plan_sections(plan: Plan) -> Iterable[Section]:
                     ("tier", f"{plan.isa}, {plural(plan.threads, 'thread')}"),
                     (
                         "context",
-                        f"{plan.ctx_size} tokens; {context.largest} fit the memory, of "
-                        f"{plan.config.max_position_embeddings} that the model was made for",
+                        f"{plural(plan.ctx_size, 'token')} of the {plan.config.max_position_embeddings} that the model "
+                        f"was made for; memory holds {context.largest} beside the weights",
                     ),
                     (
                         "KV cache",
@@ -255,11 +255,11 @@ def _kernels(plan: Plan) -> Table:
 def _forecast_section(forecast: Forecast) -> Section:
     limits = forecast.limits
     needed = f"weights {size(forecast.weight_bytes)}, buffers {size(forecast.workspace_bytes)}"
-    largest = forecast.largest_context
     room = (
-        f"room for the keys and values of {plural(largest, 'token')} beside them"
-        if largest
-        else "more than the memory that is available: weights will be read from disk again and again"
+        f"{size(forecast.kv_bytes)} for a full context, which fit"
+        if forecast.fits
+        else f"{size(forecast.kv_bytes)} for a full context: more than the memory that is available, so that weights "
+        "will be read from disk again and again"
     )
     rows = (
         ("decode", f"{_speed(forecast.decode)}; {_speed(forecast.decode_full)} at the end of the context"),
@@ -276,7 +276,12 @@ def _forecast_section(forecast: Forecast) -> Section:
 
 
 def _speed(speed: Speed) -> str:
-    return f"{speed.expected:.3g} tokens/s ({speed.low:.3g} to {speed.high:.3g})"
+    return f"{_figure(speed.expected)} tokens/s ({_figure(speed.low)} to {_figure(speed.high)})"
+
+
+def _figure(number: float) -> str:
+    """Three digits, and no power of ten."""
+    return f"{number:.3g}" if number < 1000 else f"{number:.0f}"
 
 
 def _deep_section(inspection: Inspection) -> Section:

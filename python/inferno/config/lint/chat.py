@@ -13,7 +13,7 @@ def broken_files(facts: Facts) -> Iterator[Told]:
     """A file of the text layer cannot be read, or not be followed. Prompts as text need it; token ids do not."""
     for fault in facts.text.faults:
         finding = Finding.from_error(fault, facts.text.folder)
-        yield Told(finding.where, finding.message)
+        yield Told(finding.where, finding.message, finding.repair)
 
 
 @rule("tokenizer-missing", "warning")

@@ -59,7 +59,10 @@ class Facts:
     @property
     def vocab_size(self) -> int | None:
         """The rows of the embedding; params.json may have -1, which the weights stand in for."""
-        return self.integer("vocab_size") if self.parsed is None else self.parsed.vocab_size
+        if self.parsed is not None:
+            return self.parsed.vocab_size
+        given = self.integer("vocab_size")
+        return given if given is not None and given > 0 else None
 
     def ids(self, values: Mapping[str, Any], key: str) -> tuple[int, ...]:
         """A field of token ids, one or a list of them; () if it is absent or something else."""
