@@ -9,26 +9,24 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from inferno.analysis.deep_findings import deep_findings
 from inferno.analysis.report import Report
+from inferno.analysis.stored_bytes import PIECE, equal_bytes, opened, unequal_replicas
 from inferno.analysis.values import Scan, TensorValues
-from inferno.checkpoint.meta import unequal_replicas
 from inferno.checkpoint.survey import Survey, survey_weights
-from inferno.checkpoint.tensor import Tensor
+from inferno.checkpoint.tensor import AnyTensor, Tensor
 from inferno.checkpoint.tied import EMBEDDING, HEAD
 from inferno.errors import CheckpointError, InfernoError
-from inferno.files import open_regular, show_name
+from inferno.files import show_name
 from inferno.findings import Finding
 from inferno.model_folder import list_folder
 from inferno.progress import Progress, SilentProgress
 from inferno.units import size
 
-_PIECE = 4 << 20
 _SHA256_DIGITS, _GIT_DIGITS = 64, 40
 _HEX = frozenset("0123456789abcdef")
 
@@ -57,8 +55,8 @@ class FileHash:
 @dataclass(frozen=True)
 class DeepReport:
     """What the values say. `tensors` are in the order of files; `tied_equal` says whether embedding and head, both
-    stored, have equal bytes (None if they are not both stored in one type and shape). `unequal_replicas` names tensors
-    of which shards hold copies that differ. `nbytes` were read.
+    stored, have equal bytes (None if they are not both stored in one type and shape, or cannot be compared).
+    `unequal_replicas` names tensors of which shards hold copies that differ. `nbytes` were read.
     """
 
     tensors: tuple[TensorValues, ...] = ()
@@ -113,7 +111,7 @@ def _read_file(
     promised, why = promised_hash(path)
     digest = hashlib.sha256()
     try:
-        with _opened(path) as (fd, nbytes):
+        with opened(path) as (fd, nbytes):
             stream = _Stream(fd, digest, progress)
             for tensor_name, part in sorted(parts, key=lambda item: item[1].offset):
                 scan = Scan(tensor_name, part.dtype, part.shape)
@@ -133,13 +131,13 @@ class _Stream:
     def __init__(self, fd: int, digest: Any, progress: Progress) -> None:
         self._fd, self._digest, self._progress = fd, digest, progress
         self._hashed = 0
-        self._buffer = memoryview(bytearray(_PIECE))
+        self._buffer = memoryview(bytearray(PIECE))
 
     def read(self, begin: int, nbytes: int) -> Iterator[memoryview]:
         """The bytes from `begin` on, in pieces that are overwritten by the next one."""
         end = begin + nbytes
         while begin < end:
-            piece = self._buffer[: min(_PIECE, end - begin)]
+            piece = self._buffer[: min(PIECE, end - begin)]
             got = os.preadv(self._fd, [piece], begin)
             if got == 0:
                 raise CheckpointError("the file became shorter while it was read")
@@ -161,15 +159,6 @@ class _Stream:
             self._progress.advance(new)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[int, int]]:
-    fd, size = open_regular(path, CheckpointError)
-    try:
-        yield fd, size
-    finally:
-        os.close(fd)
-
-
 def promised_hash(path: Path) -> tuple[str | None, str]:
     """The SHA-256 that the name of a hub cache's blob promises for a link to it, or None and the reason.
 
@@ -188,20 +177,7 @@ def promised_hash(path: Path) -> tuple[str | None, str]:
     return None, "its name in the hub cache is no hash"
 
 
-def _equal_heads(tensors: Mapping[str, Any]) -> bool | None:
+def _equal_heads(tensors: Mapping[str, AnyTensor]) -> bool | None:
     """Whether embedding and head are equal, byte by byte."""
     first, second = tensors.get(EMBEDDING), tensors.get(HEAD)
-    if first is None or second is None or (first.dtype, first.shape) != (second.dtype, second.shape):
-        return None
-    try:
-        pairs = zip(_pieces(first), _pieces(second), strict=True)
-        return all(a == b for a, b in pairs)
-    except (InfernoError, OSError, ValueError):
-        return None
-
-
-def _pieces(tensor: Any) -> Iterator[bytes]:
-    for part in tensor.parts:
-        with _opened(part.file) as (fd, _):
-            for begin in range(0, part.nbytes, _PIECE):
-                yield os.pread(fd, min(_PIECE, part.nbytes - begin), part.offset + begin)
+    return None if first is None or second is None else equal_bytes(first, second)

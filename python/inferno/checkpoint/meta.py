@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import numpy as np
 
 from inferno.checkpoint.layouts import COLUMNS, META, ROWS, Rule
 from inferno.checkpoint.safetensors_file import open_safetensors
@@ -109,15 +107,6 @@ def join_shards(folder: Path, shards: Mapping[str, Mapping[str, Tensor]], dim: i
             weights.tensors[name] = replace(parts[0], name=name)
     count = _wrong_count(folder, shards, dim)
     return replace(weights, errors=(*([count] if count else []), *errors.values()))
-
-
-def unequal_replicas(replicas: Mapping[str, Sequence[Tensor]]) -> tuple[str, ...]:
-    """The names of tensors whose copies in the shards differ in any byte. Reads the copies."""
-    return tuple(
-        name
-        for name, (first, *others) in replicas.items()
-        if any(not np.array_equal(_bytes(first), _bytes(other)) for other in others)
-    )
 
 
 def refuse_cut_lanes(tensors: Mapping[str, AnyTensor]) -> None:
@@ -222,8 +211,3 @@ def _wrong_count(folder: Path, shards: Mapping[str, Mapping[str, Tensor]], dim: 
         f"{folder}: must hold {expected} shards, for dim is {dim} in {PARAMS} and {show_name(wq.name)} has "
         f"{wq.shape[ROWS]} rows in {file}; got {found}; {repair}"
     )
-
-
-def _bytes(tensor: Tensor) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
-    # Compared as bytes: a NaN equals itself.
-    return np.frombuffer(tensor.array.tobytes(), np.uint8)
