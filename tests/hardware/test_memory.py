@@ -34,6 +34,16 @@ def test_available_memory_without_a_limit(tmp_path):
     assert hardware.available_memory(root, member) > 1 << 26
 
 
+@pytest.mark.parametrize("files", ["memory.max memory.current", "memory.limit_in_bytes memory.usage_in_bytes"])
+@pytest.mark.parametrize(("limit", "used", "left"), [(0, 0, 0), (0, 5, 0), (1000, 0, 1000)])
+def test_a_zero_is_a_number(tmp_path, files, limit, used, left):
+    first, second = files.split()
+    tree = {f"memory/{first}": str(limit), f"memory/{second}": str(used)}
+    root, member = cgroups(tmp_path, "4:memory:/\n", tree)
+    found = hardware.memory(root, member, write_tree(tmp_path / "proc", {"meminfo": MEMINFO}))
+    assert (found.limit, found.available) == (limit, left)
+
+
 def test_peak_memory_is_this_process_s_own():
     """Started by a process that holds 300 MB more."""
     child = "from inferno import hardware; print(hardware.peak_memory())"

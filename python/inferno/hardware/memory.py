@@ -60,12 +60,17 @@ def _allowances(cgroups: Path, membership: Path) -> list[tuple[int, int]]:
     """(limit, bytes still free below it) of each control group that has a limit."""
     found = []
     for folder in cgroup_folders(cgroups, membership, "memory"):
-        limit = read_int(folder / "memory.max") or read_int(folder / "memory.limit_in_bytes")
-        used = read_int(folder / "memory.current") or read_int(folder / "memory.usage_in_bytes")
+        limit = _first_int(folder / "memory.max", folder / "memory.limit_in_bytes")
+        used = _first_int(folder / "memory.current", folder / "memory.usage_in_bytes")
         # Version 1 writes "no limit" as the largest number of pages.
         if limit is not None and used is not None and limit < 1 << 60:
             found.append((limit, max(limit - used + _file_pages(folder), 0)))
     return found
+
+
+def _first_int(*files: Path) -> int | None:
+    """The number in the first file that holds one; 0 is one."""
+    return next((number for number in map(read_int, files) if number is not None), None)
 
 
 def _file_pages(cgroup: Path) -> int:
