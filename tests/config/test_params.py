@@ -274,7 +274,14 @@ def test_a_factor_that_follows_from_the_shape_is_told() -> None:
         ({"rope_theta": 0.5}, "rope_theta must be a finite number above 1"),
         ({"use_scaled_rope": 1}, "use_scaled_rope must be true or false; got 1"),
         ({"use_scaled_rope": True, "rope_scaling_factor": 0}, "rope_scaling_factor must be a finite number above 0"),
-        ({"use_scaled_rope": True, "rope_high_freq_factor": 1}, "rope_high_freq_factor must be above 1; got 1"),
+        (
+            {"use_scaled_rope": True, "rope_high_freq_factor": 1},
+            "rope_high_freq_factor must be a finite number above 1; got 1",
+        ),
+        (
+            {"use_scaled_rope": True, "rope_high_freq_factor": 0},
+            "rope_high_freq_factor must be a finite number above 1; got 0",
+        ),
         ({"max_seq_len": 0}, "max_seq_len must be an integer from 1"),
         (
             {"vocab_size": 128256},

@@ -162,15 +162,13 @@ def _rope(fields: Fields, dim: int, heads: int, vocab_size: int) -> RopeConfig:
     if not fields.boolean("use_scaled_rope", False):
         return RopeConfig(rope_theta=theta)
     # Llama 4's key: its absence leaves nothing open.
-    high = fields.optional_number("rope_high_freq_factor") or _HIGH_FREQ_FACTOR
-    if high <= _LOW_FREQ_FACTOR:
-        raise fields.bad("rope_high_freq_factor", f"above {_LOW_FREQ_FACTOR:g}", high)
+    high = fields.optional_number("rope_high_freq_factor", low=_LOW_FREQ_FACTOR)
     return RopeConfig(
         rope_type="llama3",
         rope_theta=theta,
         factor=_scaling_factor(fields, (dim, fields.integer("n_layers", high=MAX_LAYERS), heads), vocab_size),
         low_freq_factor=_LOW_FREQ_FACTOR,
-        high_freq_factor=high,
+        high_freq_factor=_HIGH_FREQ_FACTOR if high is None else high,
         original_max_position_embeddings=_ORIGINAL_CONTEXT,
     )
 
