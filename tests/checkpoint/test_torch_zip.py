@@ -406,6 +406,28 @@ def test_a_name_twice(tmp_path: Path) -> None:
     refuse(path, "archive/data/0 must be in the archive once; got it twice")
 
 
+@pytest.mark.parametrize("behind", [DATA, b""], ids=["bytes", "no bytes"])
+def test_entries_that_share_bytes(tmp_path: Path, behind: bytes) -> None:
+    """The first storage grows up to the second's bytes, then over the first of them, if there are any."""
+    path = tmp_path / "x.pth"
+    size = len(DATA)
+    for more in (0, 1):
+        tree = {"x": tensor("0", "U8", size, (size,)), "y": tensor("1", "U8", len(behind), (len(behind),))}
+        good = archive({"data.pkl": dumps(tree), "data/0": DATA, "data/1": behind, "version": b"3"})
+        header = good.index(b"PK\3\4", good.index(DATA))
+        begin = header + 30 + sum(struct.unpack_from("<2H", good, header + 26))
+        size = begin - good.index(DATA) + more
+        tree["x"] = tensor("0", "U8", size, (size,))
+        good = archive({"data.pkl": dumps(tree), "data/0": DATA, "data/1": behind, "version": b"3"})
+        at = good.index(b"PK\1\2", good.index(b"PK\1\2") + 1)
+        path.write_bytes(patched(good, at + 20, struct.pack("<2L", size, size)))
+        if more and behind:
+            what = f"archive/data/1 must lie behind archive/data/0, which ends at byte {begin + 1}; got {begin} to "
+            refuse(path, f"{what}{begin + 96}; the file is truncated or damaged")
+        else:
+            assert open_torch_zip(path)["x"].nbytes == size
+
+
 def test_a_directory_too_large(tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     size = MAX_DIRECTORY_BYTES + 1

@@ -1,14 +1,15 @@
 """The directory of a zip archive whose entries are stored as they are, as torch.save writes it.
 
 Python's zipfile forgives much (bytes before the archive, names given twice) and reads a directory of any size. Here a
-directory is bounded, every entry lies within the file, and only what can be viewed in place is let through. Format:
-PKWARE's APPNOTE 6.3, sections 4.3 to 4.5.
+directory is bounded, entries lie within the file and apart from each other, and only what can be viewed in place is
+let through. Format: PKWARE's APPNOTE 6.3, sections 4.3 to 4.5.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import NamedTuple
 
 from inferno.errors import CheckpointError, UnsupportedError
@@ -38,8 +39,8 @@ class ZipEntry(NamedTuple):
 def read_directory(fd: int, file_size: int, where: str) -> dict[str, ZipEntry]:
     """The entries of the archive by name. `where` names the file in errors.
 
-    Raises CheckpointError if the archive is damaged, cut short or gives a name twice, UnsupportedError for an encrypted
-    entry.
+    Raises CheckpointError if the archive is damaged, cut short, gives a name twice or has entries that share bytes,
+    UnsupportedError for an encrypted entry.
     """
     begin, size, count = _find_directory(fd, file_size, where)
     if size > MAX_DIRECTORY_BYTES:
@@ -60,6 +61,7 @@ def read_directory(fd: int, file_size: int, where: str) -> dict[str, ZipEntry]:
         entries[name] = ZipEntry(start, length, method)
     if len(entries) != count:
         raise CheckpointError(f"{where}: the zip directory must list {count} entries; got {len(entries)}; {_AGAIN}")
+    _refuse_overlaps(entries, where)
     return entries
 
 
@@ -70,6 +72,17 @@ def refuse_compressed(entries: Mapping[str, ZipEntry], where: str) -> None:
             raise UnsupportedError(
                 f"{where}: {show_name(name)} must be stored as it is, so that it can be used in place; got an entry "
                 f"with compression method {entry.method}; save it again with torch.save, or pack it without compression"
+            )
+
+
+def _refuse_overlaps(entries: Mapping[str, ZipEntry], where: str) -> None:
+    """Tensors may share a storage; two storages may not share bytes, and no writer makes them."""
+    held = sorted((entry.offset, entry.size, name) for name, entry in entries.items() if entry.size)
+    for (begin, size, name), (start, length, other) in pairwise(held):
+        if start < begin + size:
+            raise CheckpointError(
+                f"{where}: {show_name(other)} must lie behind {show_name(name)}, which ends at byte {begin + size}; "
+                f"got {start} to {start + length}; {_AGAIN}"
             )
 
 
