@@ -17,6 +17,7 @@ from fake_hub import COMMIT, FakeHub, serve
 from inferno import hub, hub_cache
 from inferno.errors import (
     CheckpointError,
+    ConfigError,
     DownloadError,
     InfernoError,
     ModelNotFoundError,
@@ -109,6 +110,13 @@ def test_the_commit_is_pinned_and_on_record(fake: FakeHub, tmp_path: Path) -> No
 def test_a_tag_means_its_commit(fake: FakeHub) -> None:
     fake.revisions["v1.0"] = COMMIT
     assert fetch("org/single", "v1.0").name == COMMIT
+
+
+def test_a_config_has_a_megabyte_at_most(fake: FakeHub) -> None:
+    fake.models["org/single"]["config.json"] = b"{}".ljust((1 << 20) + 1)
+    with pytest.raises(ConfigError, match=r"config.json: must be at most 1048576 bytes; got 1048577$"):
+        fetch("org/single")
+    assert fake.fetched() == {"config.json"}
 
 
 def test_config_is_looked_at_before_weights(fake: FakeHub) -> None:

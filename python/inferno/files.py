@@ -17,6 +17,9 @@ from inferno.errors import CheckpointError, ConfigError, InfernoError
 
 # Far above any real config, index or tokenizer (the largest tokenizer.json in use have about 35 MB).
 MAX_JSON_BYTES = 256 << 20
+# Far above any config.json, params.json or generation_config.json of a model: a few kilobytes. JSON takes some thirty
+# times its size in memory, so 256 MB of it are too much where a file has no reason to be large.
+MAX_CONFIG_BYTES = 1 << 20
 
 _LFS_MAGIC = b"version https://git-lfs"
 _LFS_REPAIR = "run `git lfs install && git lfs pull` in the folder, or download the file itself"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from inferno.errors import CheckpointError, DownloadError, ModelNotFoundError, UnsupportedError, UsageError
-from inferno.files import read_json
+from inferno.files import MAX_CONFIG_BYTES, read_json
 from inferno.hub_cache import (
     COMMIT,
     DEFAULT_REVISION,
@@ -78,7 +78,7 @@ def _download(model_id: str, revision: str, progress: Progress) -> Path:
         _check_usable(listing)
         _fetch_files(listing, ["config.json"])
         snapshot = model_cache_folder(model_id) / "snapshots" / listing.commit
-        _refuse_auto_map(model_id, read_json(snapshot / "config.json"))
+        _refuse_auto_map(model_id, read_json(snapshot / "config.json", max_bytes=MAX_CONFIG_BYTES))
         small = [name for name in listing.files if _is_small_file(name)]
         _fetch_files(listing, small)
         weights = _weights(listing, snapshot)

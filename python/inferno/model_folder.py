@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from inferno.errors import InfernoError, ModelNotFoundError, UnsupportedError
-from inferno.files import read_json, show, show_name, show_some
+from inferno.files import MAX_CONFIG_BYTES, read_json, show, show_name, show_some
 
 CONFIG = "config.json"
 SINGLE = "model.safetensors"
@@ -182,7 +182,7 @@ def _gguf(path: Path) -> UnsupportedError:
 
 def _adapter_base(folder: Path) -> str:
     try:
-        base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+        base = read_json(folder / "adapter_config.json", max_bytes=MAX_CONFIG_BYTES).get("base_model_name_or_path")
     except InfernoError:
         base = None
     return show(base) if isinstance(base, str) and base else "another model"

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from inferno.config import LlamaConfig
-from inferno.errors import ConfigError, InfernoError
+from inferno.config.llama import read_config_files
+from inferno.errors import ConfigError, InfernoError, UnsupportedError
+from inferno.files import MAX_CONFIG_BYTES
 from tiny import DEFAULT_CONFIG
 
 NOT_INTEGERS = [True, False, -1, 2**31, 2**63, 10**400, 1.0, "4", [], {}, float("nan"), float("inf")]
@@ -252,6 +254,30 @@ def write(folder: Path, name: str, content: bytes | dict[str, Any]) -> Path:
     path = folder / name
     path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
     return path
+
+
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json", "params.json"])
+def test_a_file_has_a_megabyte_at_most(tmp_path: Path, file: str) -> None:
+    if file == "params.json":
+        (tmp_path / "consolidated.00.pth").touch()
+    else:
+        write(tmp_path, "config.json", config())
+    text = json.dumps({"a": 1})
+    (tmp_path / file).write_text(text + " " * (MAX_CONFIG_BYTES - len(text)))
+    read_config_files(tmp_path)
+    (tmp_path / file).write_text(text + " " * (MAX_CONFIG_BYTES + 1 - len(text)))
+    with pytest.raises(ConfigError, match=rf"/{file}: must be at most {MAX_CONFIG_BYTES} bytes; got 1048577$"):
+        read_config_files(tmp_path)
+
+
+def test_an_adapter_s_config_has_a_megabyte_at_most(tmp_path: Path) -> None:
+    """Of a larger one, the model that it is for is not read."""
+    text = json.dumps({"base_model_name_or_path": "org/base"})
+    (tmp_path / "adapter_model.safetensors").touch()
+    for size, base in ((MAX_CONFIG_BYTES, '"org/base"'), (MAX_CONFIG_BYTES + 1, "another model")):
+        (tmp_path / "adapter_config.json").write_text(text.ljust(size))
+        with pytest.raises(UnsupportedError, match=f"for {base}"):
+            read_config_files(tmp_path)
 
 
 def test_from_folder_reads_both_files(tmp_path: Path) -> None:

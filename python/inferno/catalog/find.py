@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from inferno.catalog.cached import CachedModel, cached_revisions, download_finding
 from inferno.catalog.entry import ModelEntry, Source
-from inferno.catalog.walk import MAX_CONFIG_BYTES, Found, Identity, show_path, walk
+from inferno.catalog.walk import Found, Identity, show_path, walk
 from inferno.errors import ConfigError, InfernoError, ModelNotFoundError
-from inferno.files import open_regular, read_json, read_up_to
+from inferno.files import MAX_CONFIG_BYTES, open_regular, read_json, read_up_to
 from inferno.findings import Finding
 from inferno.model_folder import CONFIG, list_folder
 from inferno.model_path import VARIABLE, find_by_name, is_set, model_path

@@ -16,7 +16,7 @@ from typing import Literal
 
 from inferno.catalog.signs import ORIGINAL, is_sign, model_signs
 from inferno.errors import ConfigError, InfernoError
-from inferno.files import read_json, show_name
+from inferno.files import MAX_CONFIG_BYTES, read_json, show_name
 from inferno.model_folder import CONFIG, PARAMS
 
 # Levels below the folder that is searched: enough for DISK/models/ORG/NAME/REVISION, and for the hub's own cache.
@@ -24,8 +24,6 @@ MAX_DEPTH = 6
 # A home folder with this many names takes about a second; a whole file system would take minutes.
 MAX_NAMES = 200_000
 MAX_MODELS = 1000
-# Far above any config.json of a model.
-MAX_CONFIG_BYTES = 1 << 20
 
 _SKIPPED = frozenset({"node_modules", "__pycache__", "site-packages", "dist-packages", "lost+found"})
 _SYSTEM = frozenset({"proc", "sys", "dev"})  # of the root folder

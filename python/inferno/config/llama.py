@@ -11,8 +11,8 @@ from inferno.config.fields import Fields
 from inferno.config.generation import GenerationDefaults, parse_generation
 from inferno.config.keys import refuse_other_arithmetic, unknown_keys
 from inferno.config.rope import RopeConfig, parse_rope
-from inferno.errors import UnsupportedError
-from inferno.files import read_json, show
+from inferno.errors import ConfigError, UnsupportedError
+from inferno.files import MAX_CONFIG_BYTES, read_json, show
 from inferno.model_folder import (
     CONFIG,
     PARAMS,
@@ -146,19 +146,23 @@ class ConfigFiles:
 def read_config_files(folder: Path) -> ConfigFiles:
     """Reads config.json and generation_config.json, if there is one; of a folder in Meta's layout, params.json.
 
-    Raises ModelNotFoundError if the folder or its config is missing, ConfigError if a file holds no JSON object,
-    UnsupportedError for a LoRA adapter.
+    Raises ModelNotFoundError if the folder or its config is missing, ConfigError if a file holds no JSON object or is
+    larger than MAX_CONFIG_BYTES, UnsupportedError for a LoRA adapter.
     """
     names = list_folder(folder)
     refuse_adapter(folder, names)
     if is_meta(names):
         if PARAMS not in names:
             raise missing_params(folder, names)
-        return ConfigFiles(folder / PARAMS, read_json(folder / PARAMS), {})
+        return ConfigFiles(folder / PARAMS, _read(folder / PARAMS), {})
     if CONFIG not in names:
         raise missing_config(folder, names)
-    generation = read_json(folder / GENERATION_CONFIG) if GENERATION_CONFIG in names else {}
-    return ConfigFiles(folder / CONFIG, read_json(folder / CONFIG), generation)
+    generation = _read(folder / GENERATION_CONFIG) if GENERATION_CONFIG in names else {}
+    return ConfigFiles(folder / CONFIG, _read(folder / CONFIG), generation)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return read_json(path, ConfigError, MAX_CONFIG_BYTES)
 
 
 def _refuse_other_models(fields: Fields) -> tuple[str, ...]:
