@@ -14,7 +14,7 @@ import pytest
 from containers import write_f32
 from fake_limits import make_limits
 from meta_writer import write_meta
-from model_edits import edit_bytes, edit_config, edit_entry, remove, rename_tensor, write
+from model_edits import edit_bytes, edit_config, edit_entry, edit_json, remove, rename_tensor, write
 from terminals import on_terminal
 from tiny import stored_tensors, tiny_config, write_tiny
 
@@ -90,6 +90,64 @@ def test_deep(cli, tiny):
     assert re.fullmatch(r"Reading every weight of tiny \(\d+ KB\)\n", result.err)
     assert re.search(r"SHA-256 +model\.safetensors: [0-9a-f]{64} \(not checked: no link into a hub cache\)", result.out)
     assert cli("inspect", tiny, "--deep", "-q").err == ""
+
+
+def test_the_tokenizer_on_request(cli, tiny):
+    result = cli("inspect", tiny, "--tokenizer")
+    assert result.code == 0
+    assert re.fullmatch(r"tiny: the tokenizer works: [0-9]+ tokens; .+\n", result.err)
+    assert result.out == cli("inspect", tiny).out
+    assert cli("inspect", tiny, "--tokenizer", "-q").err == ""
+
+
+def doubled(built):
+    vocabulary = built["model"]["vocab"]
+    first, second, *_ = vocabulary
+    vocabulary[first] = vocabulary[second]
+
+
+@pytest.mark.parametrize(
+    ("edit", "where", "message"),
+    [
+        (write("chat_template.jinja", b"{{ nothing.at_all }}"), "chat_template.jinja", "'nothing' is undefined"),
+        (edit_json("tokenizer.json", change=lambda t: t["model"].update(dropout=float("nan"))), "tokenizer.json", ""),
+        (edit_json("tokenizer.json", change=lambda t: t.update(pre_tokenizer={"type": {}})), "tokenizer.json", ""),
+        (edit_json("tokenizer.json", change=doubled), "tokenizer.json", "every entry of the vocabulary must have an"),
+    ],
+    ids=["template", "NaN", "type", "one id twice"],
+)
+def test_what_only_building_the_tokenizer_shows(cli, tiny, tmp_path, edit, where, message):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny, folder)
+    edit(folder)
+    assert json.loads(cli("inspect", folder, "--json").out)["status"] == "ready"
+    result = cli("inspect", folder, "--json", "--tokenizer")
+    assert (result.code, result.err) == (0, "")
+    shown = json.loads(result.out)
+    assert shown["status"] == "needs attention"
+    (finding,) = [finding for finding in shown["findings"] if finding["code"] == "tokenizer-broken"]
+    assert finding["severity"] == "warning"
+    assert finding["where"].startswith(str(folder / where))
+    assert finding["message"].startswith(message)
+    assert "tokenizer-broken" in cli("inspect", folder, "--tokenizer", "--html", "-").out
+
+
+def test_a_template_that_does_not_compile_is_told_once(cli, tiny, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny, folder)
+    (folder / "chat_template.jinja").write_text("{% if %}")
+    findings = json.loads(cli("inspect", folder, "--json", "--tokenizer").out)["findings"]
+    (where,) = [finding["where"] for finding in findings if "chat_template.jinja" in finding["where"]]
+    assert where == f"{folder / 'chat_template.jinja'}, line 1"
+
+
+def test_a_broken_tokenizer_file_is_told_once(cli, tiny, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny, folder)
+    (folder / "tokenizer_config.json").write_text('{"bos_token": "\\ud800"}')
+    plain = json.loads(cli("inspect", folder, "--json").out)["findings"]
+    assert [finding["code"] for finding in plain].count("text-file-broken") == 1
+    assert json.loads(cli("inspect", folder, "--json", "--tokenizer").out)["findings"] == plain
 
 
 def test_the_forecast_is_of_what_was_measured(cli, tiny, monkeypatch):

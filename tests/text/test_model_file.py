@@ -135,6 +135,19 @@ def test_what_is_neither_form(tmp_path, data, message):
         Tokenizer.from_folder(tmp_path)
 
 
+def test_a_file_of_absurd_size(tmp_path):
+    with open(tmp_path / "tokenizer.model", "wb") as file:
+        file.truncate((16 << 20) + 1)
+    with pytest.raises(TextError, match=r"tokenizer\.model: must be at most 16777216 bytes; got 16777217"):
+        Tokenizer.from_folder(tmp_path)
+
+
+def test_added_tokens_that_are_no_unicode(folder):
+    (folder / "added_tokens.json").write_text(json.dumps({"<\ud800>": 400}))
+    with pytest.raises(TextError, match=r"added_tokens\.json: token 400 must be valid Unicode; got a lone surrogate"):
+        Tokenizer.from_folder(folder)
+
+
 def test_a_link_to_nowhere(tmp_path):
     (tmp_path / "tokenizer.model").symlink_to(tmp_path / "blob")
     assert "which does not exist" in refused(tmp_path)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from tokenizers import AddedToken
 
 from inferno.errors import TextError
 from inferno.text import SpecialTokens, Tokenizer
+from inferno.text.survey import survey_text_files
 from text_models import CHATML, byte_level, special, write_folder
 
 
@@ -64,6 +66,35 @@ def test_nonsense_is_refused(tmp_path, config, message):
     with pytest.raises(TextError) as info:
         Tokenizer.from_folder(write_folder(tmp_path, **config))
     assert str(info.value) == f"{tmp_path / 'tokenizer_config.json'}: {message}"
+
+
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "special_tokens_map.json"])
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [
+        ({"bos_token": "\ud800"}, "bos_token"),
+        ({"eos_token": {"content": "\ud800"}}, "eos_token"),
+        ({"additional_special_tokens": ["<a>", "\ud800"]}, "additional_special_tokens[1]"),
+        ({"extra_special_tokens": {"image_token": "\ud800"}}, "extra_special_tokens.image_token"),
+        ({"extra_special_tokens": {"\ud800": "<a>"}}, "extra_special_tokens: a name"),
+    ],
+)
+def test_lone_surrogates_are_refused_and_surveyed(tmp_path, file, config, field):
+    write_folder(tmp_path)
+    (tmp_path / file).write_text(json.dumps(config))
+    with pytest.raises(TextError) as info:
+        Tokenizer.from_folder(tmp_path)
+    assert str(info.value).startswith(f"{tmp_path / file}: {field} must be valid Unicode; got ")
+    assert "a lone surrogate" in str(info.value)
+    assert [str(fault) for fault in survey_text_files(tmp_path, os.listdir(tmp_path)).faults] == [str(info.value)]
+
+
+def test_what_the_library_cannot_declare_is_a_text_error(tmp_path):
+    with pytest.raises(TextError, match=r"tokenizer\.json: special tokens must be declarable: .*surrogates"):
+        Tokenizer(byte_level(), tmp_path / "tokenizer.json", SpecialTokens(extra=("\ud800",)))
+    tokenizer = Tokenizer(byte_level(), tmp_path / "tokenizer.json")
+    with pytest.raises(TextError, match=r"a token must be valid Unicode; got '\\ud800'"):
+        tokenizer.token_to_id("\ud800")
 
 
 def test_broken_config_is_refused(tmp_path):

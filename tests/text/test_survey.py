@@ -211,6 +211,37 @@ def test_files_of_absurd_size_are_faults(tmp_path: Path) -> None:
     ]
 
 
+def test_an_added_token_that_is_no_unicode_is_a_fault(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    built = json.loads(path.read_text())
+    built["added_tokens"][1]["content"] = "a\ud800"
+    path.write_text(json.dumps(built))
+    assert [str(fault) for fault in surveyed(tmp_path).faults] == [
+        f"{path}: added_tokens[1].content must be valid Unicode; got a lone surrogate U+D800 at character 1; "
+        "download it again"
+    ]
+    with pytest.raises(TextError, match=r"tokenizer\.json: must be a tokenizer"):
+        Tokenizer.from_folder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json", "chat_template.json"])
+@pytest.mark.parametrize(("member", "what"), [("[]", "brackets"), ("{}", "brackets"), ("0", "commas")])
+def test_settings_of_too_many_members_are_faults(tmp_path: Path, name: str, member: str, what: str) -> None:
+    limit = {"brackets": survey.MAX_BRACKETS, "commas": survey.MAX_COMMAS}[what]
+    (tmp_path / name).write_text('{"x": [' + f"{member}," * (limit + 1) + "0]}")
+    got = limit + (3 if what == "brackets" else 1)
+    told = f"{tmp_path / name}: must have at most {limit} {what} to be surveyed; got {got}"
+    assert [str(fault) for fault in surveyed(tmp_path).faults] == [told]
+
+
+def test_settings_with_the_most_added_tokens_in_use_are_read(tmp_path: Path) -> None:
+    token = {"content": "<|s_1|>", "lstrip": False, "normalized": False, "rstrip": False, "special": False}
+    described = {str(index): {**token, "single_word": False} for index in range(66_000)}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": described}, indent=2))
+    assert surveyed(tmp_path).faults == ()
+
+
 @pytest.mark.parametrize(
     ("processor", "prefix"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +29,8 @@ DESCRIPTION = """Says what a model is, how it would run on this machine, and wha
   inferno inspect demo --tensors
   inferno inspect ./my-model --deep --html report.html
 
-Headers and small files tell all of it: no weight is read, unless --deep asks for their values.
+Headers and small files tell all of it: no weight is read, unless --deep asks for their values, and no tokenizer is
+built, unless --tokenizer asks for that.
 The exit code is 0 if the model can run and 1 if it cannot."""
 
 
@@ -37,6 +39,7 @@ def add_flags(flags: Flags) -> None:
     flags.add("--tensors", action="store_true", help="list every tensor")
     flags.add("--deep", action="store_true",
               help="read all values too: NaN, zero and outlier rows, bad scales, SHA-256 of each file")  # fmt: skip
+    flags.add("--tokenizer", action="store_true", help="build the tokenizer too, and render a chat of one message")
     add_machine(flags)
     flags.add("--measure", action="store_true", help="measure this machine again before the forecast of speed")
     flags.add("--no-forecast", action="store_true", help="leave the forecast out; it needs a measurement, once")
@@ -59,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
         kv_cache_type=args.kv_cache_type or "f16",
         isa=args.isa,
     )
+    if args.tokenizer:
+        inspection = _with_tokenizer(inspection, (lambda _: None) if args.quiet else say)
     if inspection.plan is not None and not args.no_forecast:
         inspection = replace(inspection, forecast=_forecast(inspection.plan, bool(args.measure), progress))
     if args.deep:
@@ -67,6 +72,21 @@ def run(args: argparse.Namespace) -> int:
         inspection = replace(inspection, deep=deep_scan(report, progress))
     _show(args, inspection)
     return 1 if inspection.status == "cannot run" else 0
+
+
+def _with_tokenizer(inspection: Inspection, tell: Callable[[str], None]) -> Inspection:
+    """The inspection with what building the tokenizer shows, unless it has been told; if it works, `tell` is called."""
+    from inferno.text.trial import try_tokenizer
+
+    report = inspection.report
+    trial = try_tokenizer(report.path)
+    finding = trial.finding
+    if finding is None:
+        tell(f"{report.name}: {trial}")
+        return inspection
+    if any((told.where, told.message) == (finding.where, finding.message) for told in inspection.findings):
+        return inspection
+    return replace(inspection, report=replace(report, findings=(*report.findings, finding)))
 
 
 def _forecast(plan: Plan, measure_again: bool, progress: Progress) -> Forecast | None:

@@ -11,12 +11,12 @@ from inferno.errors import TextError
 from inferno.files import MAX_JSON_BYTES, open_regular, read_json, read_up_to, refuse_lfs_pointer
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
     """The file's bytes. Raises TextError: unreadable, not a regular file, too large, or a Git-LFS pointer."""
     fd, size = open_regular(path, TextError)
     try:
-        if size > MAX_JSON_BYTES:
-            raise TextError(f"{path}: must be at most {MAX_JSON_BYTES} bytes; got {size}")
+        if size > max_bytes:
+            raise TextError(f"{path}: must be at most {max_bytes} bytes; got {size}")
         data = read_up_to(fd, size)
     finally:
         os.close(fd)
@@ -40,6 +40,17 @@ def decoded(path: Path, data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise TextError(f"{path}: must be UTF-8; got byte 0x{data[error.start]:02x} at {error.start}") from None
+
+
+def refuse_surrogates(where: str, text: str) -> None:
+    """Raises TextError for a lone surrogate, which JSON's escapes can write and UTF-8 cannot. `where`: file, field."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise TextError(
+            f"{where} must be valid Unicode; got a lone surrogate U+{ord(text[error.start]):04X} at character "
+            f"{error.start}; download it again"
+        ) from None
 
 
 def refuse_broken_json(path: Path, data: bytes) -> None:

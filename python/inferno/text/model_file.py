@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferno.errors import TextError
 from inferno.files import show
-from inferno.text.files import read_bytes, read_optional_json
+from inferno.text.files import read_bytes, read_optional_json, refuse_surrogates
 from inferno.text.library import library_errors
 from inferno.text.sentencepiece_model import read_sentencepiece, read_vocabulary, sentencepiece_model_json
 from inferno.text.tiktoken_model import (
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import tokenizers
 
 NAME = "tokenizer.model"
+# Llama 3's has 2 MB, the largest in use 5. Every byte of a token is a place to cut it: some seconds at most.
+MAX_BYTES = 16 << 20
 _FIRST_FIELD = b"\n"  # a SentencePiece model begins with its first piece: field 1, a message
 
 
@@ -44,7 +46,7 @@ def load_model_file(path: Path) -> ModelFile:
     Raises TextError: unreadable, neither form, damaged, or of another size than params.json says; UnsupportedError for
     a model that the library `tokenizers` cannot express exactly.
     """
-    data = read_bytes(path)
+    data = read_bytes(path, MAX_BYTES)
     if looks_like_ranks(data):
         found = _tiktoken(path, data)
     elif data.startswith(_FIRST_FIELD):
@@ -96,6 +98,7 @@ def _add_tokens(path: Path, library: tokenizers.Tokenizer) -> None:
         text = token.get("content")
         if not isinstance(text, str) or not text:
             raise TextError(f"{source}: token {token_id} must have a `content`; got {show(text)}")
+        refuse_surrogates(f"{source}: token {token_id}", text)
         size = library.get_vocab_size(with_added_tokens=True)
         if token_id < size and library.token_to_id(text) == token_id:
             continue

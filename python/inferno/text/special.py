@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from inferno.errors import TextError
-from inferno.text.files import read_optional_json
+from inferno.text.files import read_optional_json, refuse_surrogates
 
 ROLES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 LISTS = ("additional_special_tokens", "extra_special_tokens")
@@ -68,6 +68,8 @@ def _token_text(path: Path, role: str, value: Any) -> str | None:
     """A token is stored as its text, or as an object whose `content` is the text, or as null."""
     if isinstance(value, Mapping):
         value = value.get("content")
+    if isinstance(value, str):
+        refuse_surrogates(f"{path}: {role}", value)
     if value is None or isinstance(value, str):
         return value
     raise TextError(f"{path}: {role} must be a string, an object with `content`, or null; got {value!r}")
@@ -77,6 +79,7 @@ def _collect(path: Path, name: str, value: Any, roles: dict[str, str | None], ex
     """Adds a list of tokens to `extra`; an object maps further role names to tokens (transformers 5)."""
     if isinstance(value, Mapping):
         for role, token in value.items():
+            refuse_surrogates(f"{path}: {name}: a name", role)
             roles.setdefault(role, _token_text(path, f"{name}.{role}", token))
     elif isinstance(value, list):
         for index, token in enumerate(value):

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 from inferno.errors import TextError
 from inferno.files import open_regular, read_json, read_up_to, refuse_lfs_pointer, show
 from inferno.text.chat_template import DEFAULT, ChatTemplate
+from inferno.text.files import refuse_surrogates
 from inferno.text.json_walk import Walk, WalkError, id_of
 from inferno.text.special import SpecialTokens
 
@@ -22,6 +23,10 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 # The largest tokenizer.json in use have some 35 MB, the largest of the others 6 MB.
 MAX_TOKENIZER_BYTES = 64 << 20
 MAX_SETTINGS_BYTES = 16 << 20
+# A file of these is built whole, and an empty list of two bytes becomes one of 64. Models of speech name 65,000 added
+# tokens in 12 MB: an object and seven commas to each.
+MAX_BRACKETS = 1 << 18
+MAX_COMMAS = 1 << 20
 
 # Texts that end a turn in the chat formats in use; a template may print others, which nothing here can tell.
 TURN_ENDS = (
@@ -164,7 +169,9 @@ def survey_tokenizer(path: Path, wanted: Sequence[str] = ()) -> TokenizerSurvey:
     try:
         walk = Walk(data)
         _walk_top(walk, found)
-        return found.survey(walk, wanted)
+        return found.survey(path, walk, wanted)
+    except TextError:
+        raise
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         why = str(error) if isinstance(error, WalkError) else "added_tokens or post_processor of another form"
         raise TextError(f"{path}: must be a tokenizer as the tokenizers library writes it; got {why}") from None
@@ -180,9 +187,11 @@ class _Found:
         self.vocabulary: tuple[int, int] | None = None
         self.extent = (0, 0)
 
-    def survey(self, walk: Walk, wanted: Sequence[str]) -> TokenizerSurvey:
+    def survey(self, path: Path, walk: Walk, wanted: Sequence[str]) -> TokenizerSurvey:
         if self.vocabulary is None:
             raise WalkError("no vocabulary")
+        for place, token in enumerate(self.added or []):
+            refuse_surrogates(f"{path}: added_tokens[{place}].content", str(token["content"]))
         added = {int(token["id"]): str(token["content"]) for token in self.added or []}
         entries, largest = self.vocabulary
         ids = {text: token_id for token_id, text in added.items()}
@@ -254,7 +263,21 @@ def _prefix(processor: Any) -> list[int]:
 
 
 def _settings(path: Path, names: Collection[str]) -> dict[str, Any]:
-    return read_json(path, TextError, MAX_SETTINGS_BYTES) if path.name in names else {}
+    if path.name not in names:
+        return {}
+    _check_members(path)
+    return read_json(path, TextError, MAX_SETTINGS_BYTES)
+
+
+def _check_members(path: Path) -> None:
+    """Refuses JSON of so many members that building it would take many times its size. Raises TextError."""
+    data = _read(path, MAX_SETTINGS_BYTES)
+    for what, limit, got in (
+        ("brackets", MAX_BRACKETS, data.count(b"[") + data.count(b"{")),
+        ("commas", MAX_COMMAS, data.count(b",")),
+    ):
+        if got > limit:
+            raise TextError(f"{path}: must have at most {limit} {what} to be surveyed; got {got}")
 
 
 _Template = tuple[str | None, str, str]
@@ -287,9 +310,11 @@ def _length(value: object) -> int | None:
 
 def _bounded(folder: Path, names: Collection[str]) -> bool:
     """Whether the files that are read elsewhere are of a size to be read. Raises TextError."""
-    for name in ("special_tokens_map.json", "chat_template.json", "chat_template.jinja"):
+    for name in ("special_tokens_map.json", "chat_template.json"):
         if name in names:
-            os.close(_opened(folder / name, MAX_SETTINGS_BYTES)[0])
+            _check_members(folder / name)
+    if "chat_template.jinja" in names:
+        os.close(_opened(folder / "chat_template.jinja", MAX_SETTINGS_BYTES)[0])
     return True
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inferno.errors import TextError
+from inferno.files import show
 from inferno.text.chat_template import ChatTemplate
 from inferno.text.encoder import Encoder
 from inferno.text.files import read_optional_json
@@ -43,7 +44,8 @@ class Tokenizer:
         self.source = source
         self.special_tokens = special_tokens or SpecialTokens()
         self.chat_template = chat_template
-        _declare_special(library, self.special_tokens)
+        with library_errors(f"{source}: special tokens must be declarable"):
+            _declare_special(library, self.special_tokens)
         self.vocab_size: int = library.get_vocab_size(with_added_tokens=True)
         self._library = library
         self._encoder = Encoder(library, source)
@@ -140,7 +142,8 @@ class Tokenizer:
 
     def token_to_id(self, token: str) -> int | None:
         """The id of a token given as it is written in the vocabulary; None if there is no such token."""
-        token_id = self._library.token_to_id(token)
+        with library_errors(f"{self.source}: a token must be valid Unicode; got {token!r}"):
+            token_id = self._library.token_to_id(token)
         return None if token_id in self._encoder.guard_ids else token_id
 
     def id_to_token(self, token_id: int) -> str | None:
@@ -150,6 +153,17 @@ class Tokenizer:
         with library_errors(f"{self.source}: token id must be a natural number; got {token_id!r}"):
             token: str | None = self._library.id_to_token(token_id)
             return token
+
+    def check_ids(self) -> None:
+        """Raises TextError if two entries of the vocabulary share an id, so that decoding gives only one of them."""
+        owners: dict[int, str] = {}
+        for token, token_id in sorted(self._library.get_vocab(with_added_tokens=False).items()):
+            other = owners.setdefault(token_id, token)
+            if other != token:
+                raise TextError(
+                    f"{self.source}: every entry of the vocabulary must have an id of its own; got {token_id} for "
+                    f"{show(other)} and {show(token)}; download it again"
+                )
 
     def is_special(self, token_id: int) -> bool:
         """Whether decode leaves the token out by default."""
