@@ -267,6 +267,11 @@ def replaced(text: str, *piece: object) -> list[tuple[str, float, int]]:
             TextError,
             'piece 265 must have a text of its own; got that of piece 264, "ab"',
         ),
+        (
+            model([("\u00e9" * 513, 0.0, NORMAL)]),
+            TextError,
+            "piece 264 must be at most 1024 bytes; got 1026. Download it again",
+        ),
         (model([("", 0.0, NORMAL)]), TextError, "piece 264 must have a text of its own; got nothing"),
         (model([("ab", 0.0, 7)]), TextError, "piece 264 must be of a type from 1 to 6; got 7"),
         (model([("ab", float("nan"), NORMAL)]), TextError, "piece 264 must have a finite score; got nan"),

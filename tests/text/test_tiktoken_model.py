@@ -145,6 +145,7 @@ def test_forms_of_a_line(tmp_path):
         (lines(BYTES, 1), TextError, r"ranks must be 0, 1, 2, \.\.\.; got 1 after 0\. Download"),
         (lines(BYTES) + b"eHg= 300\n", TextError, "got 300 after 256"),
         (lines([*BYTES, b"a"]), TextError, r"every token must come once; \"b'a'\" does not"),
+        (lines([*BYTES, b"a" * 1025]), TextError, "a token must be at most 1024 bytes; got 1025. Download it again"),
         (lines(BYTES[:-1]), TextError, r"must have every byte as a token; b'\\xff' is none"),
         (lines(BYTES) + b"eHg", TextError, 'line 257 must be a token in base64 and its rank; got "eHg"'),
         (lines(BYTES) + b"eHg= \n", TextError, 'line 257 must be .*; got "eHg="'),

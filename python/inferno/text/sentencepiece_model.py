@@ -16,7 +16,7 @@ from inferno.errors import TextError, UnsupportedError
 from inferno.files import show
 from inferno.text.protobuf import Value, WireError, fields
 from inferno.text.sentencepiece_bpe import BYTES, Merges, sentencepiece_json
-from inferno.text.vocabulary import TokenType, Vocabulary
+from inferno.text.vocabulary import MAX_TOKEN_LENGTH, TokenType, Vocabulary
 
 # Field numbers, and what holds where a file is silent.
 _PIECES, _TRAINER, _NORMALIZER, _DENORMALIZER = 1, 2, 3, 5
@@ -149,6 +149,11 @@ def _check_pieces(path: Path, pieces: list[tuple[str, float, int]]) -> None:
             got = f"that of piece {seen[text]}, {show(text)}" if text else "nothing"
             raise TextError(f"{path}: piece {index} must have a text of its own; got {got}. Download it again")
         seen[text] = index
+        size = len(text.encode())
+        if size > MAX_TOKEN_LENGTH:
+            raise TextError(
+                f"{path}: piece {index} must be at most {MAX_TOKEN_LENGTH} bytes; got {size}. Download it again"
+            )
         if kind not in _TYPES:
             raise TextError(f"{path}: piece {index} must be of a type from 1 to 6; got {kind}. Download it again")
         if not math.isfinite(score):

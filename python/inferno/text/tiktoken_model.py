@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from inferno.errors import TextError, UnsupportedError
 from inferno.files import show
+from inferno.text.vocabulary import MAX_TOKEN_LENGTH
 
 if TYPE_CHECKING:
     import tokenizers
@@ -68,7 +69,7 @@ def looks_like_ranks(data: bytes) -> bool:
 def read_ranks(path: Path, data: bytes) -> list[bytes]:
     """Tokens by rank, the content `data` of `path`.
 
-    Raises TextError: a line that is something else, ranks with gaps, a token twice, a byte that is no token;
+    Raises TextError: a line that is something else, ranks with gaps, a token twice or too long, a byte that is no token;
     UnsupportedError: as many tokens as show another model's ranks.
     """
     pairs = _LINE.findall(data)
@@ -84,6 +85,9 @@ def read_ranks(path: Path, data: bytes) -> list[bytes]:
         raise TextError(f"{path}: ranks must be 0, 1, 2, ...; got {ranks[wrong]} after {wrong}. Download it again")
     if len(set(tokens)) != len(tokens) or b"" in tokens:
         raise TextError(f"{path}: every token must come once; {_twice(tokens)} does not. Download it again")
+    longest = max(map(len, tokens), default=0)
+    if longest > MAX_TOKEN_LENGTH:
+        raise TextError(f"{path}: a token must be at most {MAX_TOKEN_LENGTH} bytes; got {longest}. Download it again")
     missing = {bytes([byte]) for byte in range(256)}.difference(tokens)
     if missing:
         raise TextError(f"{path}: must have every byte as a token; {min(missing)!r} is none. Download it again")

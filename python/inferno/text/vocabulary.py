@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+# Of a token, in bytes: Llama 3's longest has 128, Llama 2's 48. Every cut of every token is tried, so that a token costs
+# the square of its length, and one of a megabyte minutes.
+MAX_TOKEN_LENGTH = 1024
+
 
 class TokenType(IntEnum):
     """SentencePiece's piece types, which are also ggml's token types."""
