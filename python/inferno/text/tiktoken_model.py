@@ -69,7 +69,7 @@ def looks_like_ranks(data: bytes) -> bool:
 def read_ranks(path: Path, data: bytes) -> list[bytes]:
     """Tokens by rank, the content `data` of `path`.
 
-    Raises TextError: a line that is something else, ranks with gaps, a token twice or too long, a byte that is no token;
+    Raises TextError: another line, ranks with gaps, a token twice or too long, a byte that is no token;
     UnsupportedError: as many tokens as show another model's ranks.
     """
     pairs = _LINE.findall(data)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-# Of a token, in bytes: Llama 3's longest has 128, Llama 2's 48. Every cut of every token is tried, so that a token costs
-# the square of its length, and one of a megabyte minutes.
+# In bytes: Llama 3's longest token has 128, Llama 2's 48. Every cut of every token is tried, so that a token costs the
+# square of its length, and one of a megabyte minutes.
 MAX_TOKEN_LENGTH = 1024
 
 
