@@ -26,7 +26,7 @@ MAX_SETTINGS_BYTES = 16 << 20
 # A file of these is built whole, and an empty list of two bytes becomes one of 64. Models of speech name 65,000 added
 # tokens in 12 MB: an object and seven commas to each.
 MAX_BRACKETS = 1 << 18
-MAX_COMMAS = 1 << 20
+MAX_COMMAS = 1 << 19
 
 # Texts that end a turn in the chat formats in use; a template may print others, which nothing here can tell.
 TURN_ENDS = (
