@@ -11,7 +11,7 @@ from inferno.checkpoint.meta import find_meta_files, join_shards, open_weight_fi
 from inferno.checkpoint.shards import WeightFiles, check_promises, find_files
 from inferno.checkpoint.tensor import AnyTensor, Tensor
 from inferno.errors import CheckpointError, InfernoError
-from inferno.files import read_json, show_name
+from inferno.files import MAX_CONFIG_BYTES, read_json, show_name
 from inferno.model_folder import INDEX, PARAMS, refuse_adapter
 
 
@@ -93,7 +93,7 @@ def _dim(folder: Path, names: list[str]) -> int | None:
     if PARAMS not in names:
         return None
     try:
-        dim = read_json(folder / PARAMS).get("dim")
+        dim = read_json(folder / PARAMS, max_bytes=MAX_CONFIG_BYTES).get("dim")
     except InfernoError:
         return None
     return dim if type(dim) is int and 0 < dim < 1 << 31 else None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache, wraps
 from types import TracebackType
 from typing import Any
@@ -40,11 +41,23 @@ def render_template(source: str, origin: str, values: Mapping[str, Any], now: da
 
     Raises TextError that begins with `origin` and, where there is one, the line.
     """
+    with _template_errors(source, origin):
+        start_budget(dict(values))
+        return _compiled(source).render(strftime_now=now.strftime, **values)
+
+
+def check_template(source: str, origin: str) -> None:
+    """Raises the TextError of a template that does not compile; runs nothing of it."""
+    with _template_errors(source, origin):
+        _compiled(source)
+
+
+@contextmanager
+def _template_errors(source: str, origin: str) -> Iterator[None]:
     if len(source) > MAX_SOURCE:
         raise TextError(f"{origin}: must have at most {MAX_SOURCE} characters; got {len(source)}")
     try:
-        start_budget(dict(values))
-        return _compiled(source).render(strftime_now=now.strftime, **values)
+        yield
     except jinja2.TemplateSyntaxError as error:
         raise TextError(f"{origin}, line {error.lineno}: {error.message}") from error
     except RecursionError as error:
