@@ -23,17 +23,27 @@ _QUANTIZED = re.compile(
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """What a model expects of one tensor. An optional one may be absent, but has this shape if it is there."""
+    """What a model expects of one tensor. An optional one may be absent, but is like this if it is there.
+
+    `also` are other shapes that it may have, `dtypes` the types; none: whatever the kernels can read.
+    """
 
     shape: tuple[int, ...]
     optional: bool = False
+    dtypes: tuple[str, ...] = ()
+    also: tuple[tuple[int, ...], ...] = ()
+
+    def fits(self, tensor: AnyTensor) -> bool:
+        """Whether a tensor has one of the shapes and types."""
+        return tensor.shape in (self.shape, *self.also) and (not self.dtypes or tensor.dtype in self.dtypes)
 
 
 @dataclass(frozen=True)
 class TensorMatch:
     """How a checkpoint's tensors fit a model's needs: names of each kind, in the order of needs and of files.
 
-    `near` gives a missing tensor's likely misspelling among the unexpected ones.
+    A misshapen one has another shape, or another type, than its spec allows. `near` gives a missing tensor's likely
+    misspelling among the unexpected ones.
     """
 
     missing: tuple[str, ...] = ()
@@ -59,7 +69,7 @@ def match_tensors(
     return TensorMatch(
         missing=tuple(missing),
         unexpected=tuple(unexpected),
-        misshapen=tuple(name for name in shared if tensors[name].shape != specs[name].shape),
+        misshapen=tuple(name for name in shared if not specs[name].fits(tensors[name])),
         ignored=tuple(name for name in others if name.endswith(_IGNORED_SUFFIX)),
         near=_nearest(missing, unexpected, layout),
     )
@@ -120,8 +130,12 @@ def _tell_misshapen(
         return []
     name = misshapen[0]
     more = f" and {len(misshapen) - 1} more misshapen" if len(misshapen) > 1 else ""
-    found, where = list(tensors[name].shape), tensors[name].file.name
-    return [f"{layout.stored(name)} must be {list(specs[name].shape)}; got {found} in {where}{more}"]
+    tensor, spec = tensors[name], specs[name]
+    shapes = [str(list(shape)) for shape in (spec.shape, *spec.also)]
+    must, got = " or ".join(shapes), str(list(tensor.shape))
+    if tensor.shape in (spec.shape, *spec.also):
+        must, got = " or ".join(spec.dtypes), tensor.dtype
+    return [f"{layout.stored(name)} must be {must}; got {got} in {tensor.file.name}{more}"]
 
 
 def _nearest(missing: Sequence[str], unexpected: Sequence[str], layout: Layout) -> dict[str, str]:
