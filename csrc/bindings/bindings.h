@@ -71,6 +71,7 @@ void bind_cpu(py::module_& m);
 void bind_program(ProgramClass& program);
 void bind_embedding(py::module_& m, ProgramClass& program);
 void bind_rmsnorm(py::module_& m, ProgramClass& program);
+void bind_coded(py::module_& m);
 void bind_matmul(py::module_& m, ProgramClass& program);
 void bind_rope(py::module_& m, ProgramClass& program);
 void bind_attention(py::module_& m, ProgramClass& program);

@@ -8,6 +8,7 @@ PYBIND11_MODULE(_core, m) {
   bind_program(program);
   bind_embedding(m, program);
   bind_rmsnorm(m, program);
+  bind_coded(m);
   bind_matmul(m, program);
   bind_rope(m, program);
   bind_attention(m, program);

@@ -69,6 +69,52 @@ def matmul(
     residual. The bits of the result do not depend on how w is cut; along k it is cut at multiples of K_ALIGN.
     """
 
+class CodedWeight:
+    """A weight matrix (n, k) of codes, checked once and used where it lies: csrc/kernels/coded.h. Keeps its arrays.
+
+    w[j, p] = (value(code[j, p]) - zero) * scale. A scale and a zero stand for `block`'s rows and columns: (1, k) is per
+    channel, (n, k) per tensor, (1, g) groups along k; block_of (k,) names each column's block where they are not in
+    order. Arrays may lie at any address.
+
+    kind: "i8", "u8", "u4", "e4m3" (float8 e4m3fn), "lut4" (bitsandbytes: value is levels[code], levels (16,)): rows of
+    codes; "u4" and "u8" may be padded to whole int32 words. "gptq4", "gptq8", "awq4": int32 words, (k / 8, n),
+    (k / 4, n) and (k, n / 8). codes: int8, uint8 or int32, any shape of the right size.
+    scales: float32, float16 or uint16 (BF16), (row blocks, column blocks), for the kinds of words (column blocks, n);
+    dimensions of one may be left out. Each counts `factor` times. With nested_levels (256,), uint8:
+    nested_levels[scale] * nested_scales[index // nested_block] + nested_offset.
+    zeros: int8 or uint8 as the scales; int32, packed as the method of the kind packs them ("u4", "u8": along n, as
+    compressed-tensors); none: `zero` everywhere. `zero` is added to packed ones.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        codes: npt.NDArray[np.int8 | np.uint8 | np.int32],
+        n: int,
+        k: int,
+        scales: _Stored | npt.NDArray[np.uint8],
+        *,
+        block: tuple[int, int],
+        zeros: npt.NDArray[np.int8 | np.uint8 | np.int32] | None = None,
+        zero: int = 0,
+        block_of: _Int32 | None = None,
+        levels: _Float32 | None = None,
+        factor: float = 1.0,
+        nested_levels: _Float32 | None = None,
+        nested_scales: _Float32 | None = None,
+        nested_block: int = 0,
+        nested_offset: float = 0.0,
+    ) -> None: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def n(self) -> int: ...
+    @property
+    def k(self) -> int: ...
+    @property
+    def nbytes(self) -> int:
+        """Of codes, scales and zeros."""
+
 def rope_angles(out: _Float32, positions: _Int32, inv_freq: _Float32, factor: float, *, isa: str = "") -> None:
     """out: (tokens, 2 half), cosines and then sines; positions: (tokens,); inv_freq: (half,)."""
 
