@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from inferno.checkpoint.expected import TensorSpec
 from inferno.errors import UnsupportedError
 from inferno.quantization.activation import Activation
-from inferno.quantization.scales import SCALE_TYPES, as_float32, check_scales, refuse_value
+from inferno.quantization.scales import SCALE_TYPES, as_float32, check_scales, check_symmetric
 from inferno.quantization.scheme import MAX_INT32, Parts
 
 if TYPE_CHECKING:
@@ -68,11 +68,8 @@ def check_inputs(activation: Activation | None, parts: Parts) -> None:
     if activation is None or activation.dynamic:
         return
     check_scales(parts["input_scale"])
-    zero = parts.get("input_zero_point")
-    if zero is not None and activation.symmetric and zero.array.any():
-        refuse_value(
-            zero, "be zero where the config says that inputs are symmetric", str(int(zero.array.reshape(-1)[0]))
-        )
+    if activation.symmetric:
+        check_symmetric(parts, "input")
 
 
 def bound_inputs(activation: Activation | None, parts: Parts) -> Activation | None:
