@@ -4,38 +4,62 @@ A model describes one step by calling these methods in the paper's order; nothin
 each call, and `Program` runs the record. This one records for the CPU tiers of `_core`; another device would offer the
 same methods.
 
-Every buffer has a row for each token of a batch (or for each row whose logits are wanted) and holds float32. Weights
-are arrays of the stored type: float32, float16, or uint16 for BF16. They are bound as they lie: no cast, no copy, also
-where a matrix lies in several pieces.
+Every buffer has a row for each token of a batch (or for each row whose logits are wanted) and holds float32, or what
+csrc/kernels/quantize.h makes of it. Weights are arrays of the stored type: float32, float16, uint16 for BF16, or codes
+(_core.CodedWeight). They are bound as they lie: no cast, no copy, also where a matrix lies in several pieces.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from inferno import _core
 from inferno.joined import Matrix, pieces
+from inferno.quantization.activation import Activation, Numerics
+
+if TYPE_CHECKING:
+    from inferno.rope import RopeTable
 
 Array = npt.NDArray[Any]
 
 
 class Backend:
-    """Records the operations of a step for one CPU tier ("" is INFERNO_ISA, else the best that this CPU has)."""
+    """Records the operations of a step for one CPU tier ("" is INFERNO_ISA, else the best that this CPU has).
 
-    def __init__(self, isa: str = "") -> None:
+    `numerics` names the rule by which inputs are rounded where a layer asks for it.
+    """
+
+    def __init__(self, isa: str = "", numerics: Numerics = "vllm") -> None:
         self.program = _core.Program(isa)
+        self.numerics = numerics
+        self._declared: dict[str, tuple[int, bool, bool, bool]] = {}
 
     @property
     def isa(self) -> str:
         return self.program.isa
 
-    def buffer(self, name: str, width: int, *, outputs: bool = False) -> str:
-        """Adds a buffer of `width` columns; with `outputs`, it has a row for each wanted row of logits."""
-        self.program.buffer(name, width, outputs=outputs)
-        return name
+    def buffer(self, name: str, width: int, *, outputs: bool = False) -> None:
+        """Adds a buffer of `width` columns; with `outputs`, it has a row for each wanted row of logits.
+
+        The same buffer may be asked for again.
+        """
+        self._declare(name, (width, outputs, False, False))
+
+    def quantized(self, name: str, width: int, *, outputs: bool = False, outliers: bool = False) -> None:
+        """Adds a buffer whose rows are `width` int8 codes with a scale; with `outliers`, some columns in float32."""
+        self._declare(name, (width, outputs, True, outliers))
+
+    def _declare(self, name: str, asked: tuple[int, bool, bool, bool]) -> None:
+        known = self._declared.get(name)
+        if known is None:
+            self._declared[name] = asked
+            width, outputs, quantized, outliers = asked
+            more = {"quantized": True, "outliers": outliers} if quantized else {}
+            self.program.buffer(name, width, outputs=outputs, **more)
+        elif known != asked:
+            raise ValueError(f"buffer {name}: must be what it was first asked to be, {known}; got {asked}")
 
     def embedding(self, out: str, table: Matrix) -> None:
         """out[t] = table[token_ids[t]]; table: (vocab_size, hidden_size)."""
@@ -60,9 +84,57 @@ class Backend:
         arrays, axis = pieces(weight)
         self.program.matmul(out, x, arrays, axis=axis, bias=bias, gate=gate, residual=residual)
 
-    def rope_angles(self, out: str, inv_freq: npt.NDArray[np.float32], factor: float) -> None:
-        """Cosines and sines (times factor) of each token's position; inv_freq: (head_dim / 2,)."""
-        self.program.rope_angles(out, inv_freq, factor)
+    def quantize(self, out: str, x: str, activation: Activation) -> None:
+        """Rounds the rows of x to int8 codes."""
+        self.program.quantize(out, x, **self._rule(activation))
+
+    def rmsnorm_quantize(self, out: str, x: str, weight: Array, eps: float, activation: Activation) -> None:
+        """rmsnorm, then quantize, without float32 rows between the two."""
+        self.program.rmsnorm_quantize(out, x, weight, eps, **self._rule(activation))
+
+    def _rule(self, activation: Activation) -> Any:
+        scale = 1.0 if activation.scale is None else activation.scale
+        return {
+            "rule": activation.rule(self.numerics),
+            "scale": scale,
+            "zero": activation.zero,
+            "threshold": activation.threshold,
+        }
+
+    def round_e4m3(self, out: str, x: str, activation: Activation) -> None:
+        """Rounds x to what float8 e4m3fn codes and their scale stand for, in float32."""
+        served = self.numerics == "vllm"
+        self.program.round_e4m3(out, x, scale=activation.scale, group=activation.group, reciprocal=served)
+
+    def matmul_int8(
+        self,
+        out: str,
+        x: str,
+        weight: _core.CodedWeight,
+        *,
+        bias: Array | None = None,
+        gate: str | None = None,
+        residual: str | None = None,
+    ) -> None:
+        """matmul of int8 codes with int8 or uint8 codes, exact in int32 before the scales; x: a quantized buffer."""
+        self.program.matmul_int8(out, x, weight, bias=bias, gate=gate, residual=residual)
+
+    def matmul_coded(
+        self,
+        out: str,
+        x: str,
+        weight: _core.CodedWeight,
+        *,
+        bias: Array | None = None,
+        gate: str | None = None,
+        residual: str | None = None,
+    ) -> None:
+        """matmul of float32 with codes that are widened in registers."""
+        self.program.matmul_coded(out, x, weight, bias=bias, gate=gate, residual=residual)
+
+    def rope_angles(self, out: str, rope: RopeTable) -> None:
+        """Cosines and sines of each token's position, by the table of frequencies."""
+        self.program.rope_angles(out, rope.inv_freq, rope.attention_factor)
 
     def rope(self, out: str, x: str, angles: str, *, interleaved: bool = False) -> None:
         """Rotates every head of x; interleaved reads Meta's order. Writes the half-split order."""

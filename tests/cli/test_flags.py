@@ -16,7 +16,7 @@ VALUES = {
     "PROMPT": "Hi", "MODEL": "m", "REVISION": "r", "SYSTEM": "s", "RAW": "1", "DATE": "2026-01-31", "MAX_TOKENS": "3",
     "TEMP": "0.5", "TOP_P": "0.5", "TOP_K": "4", "MIN_P": "0.5", "REPEAT_PENALTY": "1.5", "PRESENCE_PENALTY": "0.5",
     "FREQUENCY_PENALTY": "0.5", "SEED": "5", "STOP": "x", "THREADS": "2", "CTX_SIZE": "4k", "KV_CACHE_TYPE": "f32",
-    "JSON": "1", "QUIET": "true", "DEBUG": "on",
+    "JSON": "1", "QUIET": "true", "DEBUG": "on", "NUMERICS": "vllm",
 }  # fmt: skip
 ALIASES = {
     "N_PREDICT": "MAX_TOKENS", "MAX_NEW_TOKENS": "MAX_TOKENS", "TEMPERATURE": "TEMP", "MAX_MODEL_LEN": "CTX_SIZE",

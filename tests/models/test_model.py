@@ -13,6 +13,7 @@ from inferno.config import LlamaConfig
 from inferno.kv_cache import KvCache, Sequence, kv_bytes_per_token
 from inferno.models import load_model
 from inferno.models.llama import Llama, expected_tensors
+from inferno.models.weights import Weights
 from inferno.rope import rope_frequencies
 from tiny import write_tiny
 
@@ -33,7 +34,8 @@ def test_bound_weights_are_the_map(tmp_path):
     rope = rope_frequencies(config.rope, config.head_dim, config.max_position_embeddings, 64)
     from inferno.checkpoint import resolve_head
 
-    llama = Llama(config, ckpt, resolve_head(ckpt, config.tie_word_embeddings, ckpt.folder), cache, rope)
+    head = resolve_head(ckpt, config.tie_word_embeddings, ckpt.folder)
+    llama = Llama(config, Weights(ckpt, {}), head, cache.layers, rope)
     bound = [llama.embed_tokens, llama.norm, llama.lm_head.weight]
     for layer in llama.layers:
         linears = [layer.q_proj, layer.k_proj, layer.v_proj, layer.o_proj]

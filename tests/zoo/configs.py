@@ -166,7 +166,6 @@ KEYS: dict[str, Any] = {
     "parallel_residual": True,
     "block_configs": [{}],
     "quantization": {"group_size": 64, "bits": 4},
-    "compression_config": {"format": "int-quantized"},
     "auto_map": {"AutoModelForCausalLM": "modeling_evil.EvilForCausalLM"},
 }
 ARITHMETIC = [

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from inferno._core import MAX_HEAD_DIM
 from inferno.analysis.binding import bind
@@ -25,20 +25,23 @@ from inferno.checkpoint import (
 from inferno.checkpoint.layouts import HUGGING_FACE
 from inferno.checkpoint.meta import refuse_cut_lanes
 from inferno.checkpoint.survey import Survey, survey_weights
-from inferno.checkpoint.tied import EMBEDDING, resolve_head
+from inferno.checkpoint.tied import EMBEDDING, HEAD, resolve_head
 from inferno.config import LlamaConfig
 from inferno.config.lint import lint
 from inferno.config.llama import read_config_files
 from inferno.errors import InfernoError, UnsupportedError
-from inferno.files import show, show_name, show_some
+from inferno.files import show_name, show_some
 from inferno.findings import Finding
 from inferno.model_folder import CONFIG, list_folder
-from inferno.models.llama import expected_tensors, uses
-from inferno.quantization.recognize import Scheme, recognize
+from inferno.models.listing import uses
+from inferno.models.llama import expected_tensors, linear_layers
+from inferno.quantization.recognize import CODES, recognize
+from inferno.quantization.resolve import Resolution, parts_of, resolve
 from inferno.text.survey import survey_text_files
 
 if TYPE_CHECKING:
     from inferno.progress import Progress
+    from inferno.quantization.scheme import LinearScheme
 
 Result = TypeVar("Result")
 
@@ -67,12 +70,10 @@ def analyze_folder(folder: Path | str, name: str | None = None) -> Report:
     files = found.attempt(lambda: read_config_files(folder))
     config = None if files is None else found.attempt(partial(LlamaConfig.from_files, files, _vocabulary(survey)))
     scheme = recognize(survey.tensors, None if config is None else config.quantization_config)
-    if config is not None and config.quantization_config is not None:
-        found.add_error(_unsupported_scheme(folder, config.quantization_config, scheme))
     for error in survey.errors:
         found.add_error(error)
     judgement = _Judgement()
-    if config is not None and config.quantization_config is None and survey.files:
+    if config is not None and survey.files:
         judgement = _judge(folder, config, survey, found)
     if files is not None:
         stored = None if survey.errors else {t.name: (t.dtype, t.shape) for t in survey.tensors.values()}
@@ -89,7 +90,9 @@ def analyze_folder(folder: Path | str, name: str | None = None) -> Report:
         scheme=scheme,
         match=judgement.match,
         specs=judgement.specs,
+        schemes=judgement.schemes,
         head=judgement.head,
+        side_tensors=judgement.side_tensors,
         duplicated=survey.duplicated,
         findings=tuple(found.all),
         checkpoint=None if survey.errors else Checkpoint(folder, survey),
@@ -132,23 +135,38 @@ class _Judgement:
     """What is known once config and tensors are."""
 
     specs: Mapping[str, TensorSpec] = field(default_factory=dict)
+    schemes: Mapping[str, LinearScheme] = field(default_factory=dict)
+    side_tensors: tuple[str, ...] = ()
     match: TensorMatch | None = None
     head: HeadChoice | None = None
 
 
 def _judge(folder: Path, config: LlamaConfig, survey: Survey, found: _Findings) -> _Judgement:
     """Tensors against the config. Where a file is missing or broken, that is told, and not each tensor of it."""
-    specs = expected_tensors(config)
-    layout = survey.layout or HUGGING_FACE
-    match = match_tensors(survey.tensors, specs, layout)
-    if survey.errors:
-        return _Judgement(specs, match)
+    layout, layers = survey.layout or HUGGING_FACE, linear_layers(config)
+    shapes = {layer: (shape.n, shape.k) for layer, shape in layers.items()}
+    resolution = Resolution()
+    if not survey.errors:
+        where = f"{folder / CONFIG}: quantization_config"
+        resolution = resolve(config.quantization_config, survey.tensors, shapes, where)
+        for error in resolution.errors:
+            found.add_error(error)
+        found.all += resolution.findings
+    schemes = resolution.schemes
+    specs = expected_tensors(config, schemes)
+    match = match_tensors(survey.tensors, specs, layout, quantized=config.quantization_config is not None)
+    if survey.errors or resolution.errors:
+        return _Judgement(specs, schemes, match=match)
     found.attempt(lambda: refuse_mismatch(match, survey.tensors, specs, folder, layout))
-    head = found.attempt(lambda: resolve_head(survey.tensors, config.tie_word_embeddings, folder, layout))
+    tied, quantized_head = config.tie_word_embeddings, HEAD.removesuffix(".weight") in schemes
+    head = found.attempt(lambda: resolve_head(survey.tensors, tied, folder, layout, quantized_head=quantized_head))
+    read: tuple[str, ...] = ()
     if head is not None and match.mapped:
         # Every tier has every operation, so that what the plainest refuses, all refuse.
-        for error in bind(survey.tensors, uses(config, head), "f16", "scalar")[1]:
+        step = uses(config, head, schemes=schemes)
+        for error in bind(survey.tensors, step, "f16", "scalar", schemes, layers)[1]:
             found.add_error(error)
+        read = _check_values(survey, schemes, shapes, found)
     found.attempt(lambda: refuse_cut_lanes(survey.tensors))
     if config.head_dim > MAX_HEAD_DIM:
         found.add_error(
@@ -156,19 +174,19 @@ def _judge(folder: Path, config: LlamaConfig, survey: Survey, found: _Findings) 
                 f"{folder / layout.config_file}: head_dim must be at most {MAX_HEAD_DIM}; got {config.head_dim}"
             )
         )
-    return _Judgement(specs, match, head)
+    return _Judgement(specs, schemes, read, match, head)
 
 
-def _unsupported_scheme(folder: Path, config: Mapping[str, Any], scheme: Scheme) -> UnsupportedError:
-    method = config.get("quant_method")
-    named = "no quant_method" if method is None else f"quant_method {show(method)}"
-    if config.get("format") is not None:
-        named += f", format {show(config['format'])}"
-    stored = scheme.conflict or f"tensors are stored as {scheme.name}"
-    return UnsupportedError(
-        f"{folder / CONFIG}: quantization_config must be absent or null: quantized checkpoints are not implemented; "
-        f"got {named}; {stored}; use the model's F32, F16 or BF16 checkpoint"
-    )
+def _check_values(
+    survey: Survey, schemes: Mapping[str, LinearScheme], shapes: Mapping[str, tuple[int, int]], found: _Findings
+) -> tuple[str, ...]:
+    """Checks the side tensors of quantized layers, scales and the like, and names those that were read."""
+    read: list[str] = []
+    for layer, scheme in schemes.items():
+        parts = parts_of(survey.tensors, layer, scheme, *shapes[layer])
+        read += [tensor.name for suffix, tensor in parts.items() if suffix not in CODES]
+        found.attempt(partial(scheme.check, parts, *shapes[layer]))
+    return tuple(read)
 
 
 def _vocabulary(survey: Survey) -> int | None:

@@ -10,14 +10,17 @@ from inferno.checkpoint import AnyTensor
 from inferno.checkpoint.expected import patterns
 from inferno.errors import InfernoError, UnsupportedError
 from inferno.files import show_some
-from inferno.models.llama import Use
+from inferno.models.listing import Use
+from inferno.quantization.resolve import parts_of
+from inferno.quantization.scheme import LinearScheme
 
 
 @dataclass(frozen=True)
 class Binding:
     """One operation of a step: the tensor that it reads ("" if none), the stored type, and the kernel that runs it.
 
-    `shape` and `nbytes` are the tensor's.
+    `shape` and `nbytes` are the tensor's. Of a quantized layer `tensor` is its name, `weight_type` the type of the
+    codes, `shape` that of the matrix, and `nbytes` counts all its tensors.
     """
 
     operation: str
@@ -29,23 +32,47 @@ class Binding:
 
 
 def bind(
-    tensors: Mapping[str, AnyTensor], uses: Iterable[Use], kv_cache_type: str, tier: str
+    tensors: Mapping[str, AnyTensor],
+    uses: Iterable[Use],
+    kv_cache_type: str,
+    tier: str,
+    schemes: Mapping[str, LinearScheme] | None = None,
+    shapes: Mapping[str, tuple[int, int, bool]] | None = None,
 ) -> tuple[list[Binding], list[InfernoError]]:
-    """A binding for each use that can run; an error for each stored type and reason why others can't."""
+    """A binding for each use that can run; an error for each stored type and reason why others can't.
+
+    `schemes` and `shapes` are needed for quantized layers: their schemes, and output and input features.
+    """
     available = variants()
     bindings: list[Binding] = []
     refused: dict[tuple[str, str, str], list[AnyTensor]] = {}
+
+    def judge(operation: str, tensor: AnyTensor) -> None:
+        cell = choose(operation, tensor.dtype, tier, available)
+        if isinstance(cell, Refusal):
+            refused.setdefault((tensor.dtype, _runnable(operation), cell.reason), []).append(tensor)
+
     for use in uses:
-        tensor = tensors[use.tensor] if use.tensor else None
-        weight_type = tensor.dtype if tensor else kv_cache_type.upper() if use.in_cache else NO_WEIGHT
-        cell = choose(use.operation, weight_type, tier, available)
-        if isinstance(cell, Kernel):
-            shape, nbytes = (tensor.shape, tensor.nbytes) if tensor else ((), 0)
-            bindings.append(Binding(use.operation, use.tensor, weight_type, cell, shape, nbytes))
-        for stored in (tensors[name] for name in (use.tensor, use.bias) if name):
-            judged = choose(use.operation, stored.dtype, tier, available)
-            if isinstance(judged, Refusal):
-                refused.setdefault((stored.dtype, _runnable(use.operation), judged.reason), []).append(stored)
+        if use.weight_type:
+            assert schemes is not None
+            assert shapes is not None
+            n, k, _ = shapes[use.tensor]
+            parts = parts_of(tensors, use.tensor, schemes[use.tensor], n, k)
+            cell = choose(use.operation, use.weight_type, tier, available)
+            assert isinstance(cell, Kernel), f"{schemes[use.tensor].name} binds a kernel that the table does not have"
+            nbytes = sum(part.nbytes for part in parts.values())
+            bindings.append(Binding(use.operation, use.tensor, use.weight_type, cell, (n, k), nbytes))
+        else:
+            tensor = tensors[use.tensor] if use.tensor else None
+            weight_type = tensor.dtype if tensor else kv_cache_type.upper() if use.in_cache else NO_WEIGHT
+            found = choose(use.operation, weight_type, tier, available)
+            if isinstance(found, Kernel):
+                shape, nbytes = (tensor.shape, tensor.nbytes) if tensor else ((), 0)
+                bindings.append(Binding(use.operation, use.tensor, weight_type, found, shape, nbytes))
+            elif tensor is not None:
+                judge(use.operation, tensor)
+        if use.bias:
+            judge("matmul", tensors[use.bias])
     return bindings, [_refusal(*key, found) for key, found in refused.items()]
 
 

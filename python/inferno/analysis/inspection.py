@@ -11,6 +11,7 @@ from inferno.analysis.report import Report, Status
 from inferno.errors import TextError
 from inferno.findings import Finding, by_severity
 from inferno.kv_cache import check_kv_cache_type
+from inferno.quantization.activation import check_numerics
 
 if TYPE_CHECKING:
     from inferno.analysis.deep import DeepReport
@@ -54,6 +55,7 @@ def inspect_report(
     ctx_size: int | None = None,
     kv_cache_type: str = "f16",
     isa: str | None = None,
+    numerics: str = "vllm",
 ) -> Inspection:
     """A report with the plan for this machine, if it can be planned. Arguments are those of `make_plan`.
 
@@ -62,9 +64,12 @@ def inspect_report(
     hardware.check_threads(threads)
     hardware.check_isa(isa)
     check_kv_cache_type(kv_cache_type)
+    check_numerics(numerics)
     if report.errors:
         return Inspection(report)
-    plan = make_plan(report, threads=threads, ctx_size=ctx_size, kv_cache_type=kv_cache_type, isa=isa)
+    plan = make_plan(
+        report, threads=threads, ctx_size=ctx_size, kv_cache_type=kv_cache_type, isa=isa, numerics=numerics
+    )
     return Inspection(report, plan, chat=_chat_findings(report))
 
 

@@ -18,6 +18,7 @@ from inferno.quantization.recognize import UNKNOWN, Scheme
 if TYPE_CHECKING:
     from inferno.checkpoint import Checkpoint, HeadChoice, TensorMatch, TensorSpec
     from inferno.config import LlamaConfig
+    from inferno.quantization.scheme import LinearScheme
 
 Status = Literal["ready", "needs attention", "cannot run"]
 
@@ -49,7 +50,8 @@ class Report:
     """What lies in a model folder.
 
     `layout` is "huggingface", "meta" or None if it cannot be told; `config` is None if it cannot be read; `match` and
-    `head` are None without both config and tensors. `side_tensors` names the tensors whose values were looked at,
+    `head` are None without both config and tensors; `specs` are what the match compared with. `schemes` holds the
+    quantized layers by name. `side_tensors` names the tensors whose values were looked at,
     `duplicated` those that several files hold and one should.
     `checkpoint` is there if every weight file could be opened; it is what a load binds.
     """
@@ -63,6 +65,7 @@ class Report:
     scheme: Scheme = field(default_factory=lambda: Scheme(UNKNOWN))
     match: TensorMatch | None = None
     specs: Mapping[str, TensorSpec] = field(default_factory=dict)
+    schemes: Mapping[str, LinearScheme] = field(default_factory=dict)
     head: HeadChoice | None = None
     side_tensors: tuple[str, ...] = ()
     duplicated: tuple[str, ...] = ()
@@ -89,7 +92,11 @@ class Report:
             present = {tensor.name for tensor in self.tensors}
             if any(file.error is not None or file.nbytes is None for file in self.files):
                 present |= {EMBEDDING} if self.config.tie_word_embeddings else {EMBEDDING, HEAD}
-            return sum(prod(spec.shape) for name, spec in self.specs.items() if name in present or not spec.optional)
+            from inferno.models.llama import expected_tensors
+
+            present |= {HEAD} if HEAD.removesuffix(".weight") in self.schemes else set()
+            plain = expected_tensors(self.config)
+            return sum(prod(spec.shape) for name, spec in plain.items() if name in present or not spec.optional)
         return sum(prod(tensor.shape) for tensor in self.tensors if tensor.role != "quantization")
 
     @property

@@ -13,7 +13,9 @@ from inferno.errors import CheckpointError
 from inferno.files import show_name, show_some
 
 # Saved by old transformers: a constant that follows from the config.
-_IGNORED_SUFFIX = ".rotary_emb.inv_freq"
+_IGNORED = re.compile(r"\.rotary_emb\.inv_freq$")
+# Of a quantized model: scales for keys and values that are rounded in the cache, which Inferno does not do.
+_CACHE_SCALES = re.compile(r"\.self_attn\.([kv]_scale|[kv]_proj\.output_scale)$")
 # Missing names for which a misspelling is looked for.
 _SEARCHED = 8
 _QUANTIZED = re.compile(
@@ -32,6 +34,10 @@ class TensorSpec:
     optional: bool = False
     dtypes: tuple[str, ...] = ()
     also: tuple[tuple[int, ...], ...] = ()
+
+    def __str__(self) -> str:
+        shapes = " or ".join(str(list(shape)) for shape in (self.shape, *self.also))
+        return f"{' or '.join(self.dtypes)} {shapes}" if self.dtypes else shapes
 
     def fits(self, tensor: AnyTensor) -> bool:
         """Whether a tensor has one of the shapes and types."""
@@ -59,18 +65,27 @@ class TensorMatch:
 
 
 def match_tensors(
-    tensors: Mapping[str, AnyTensor], specs: Mapping[str, TensorSpec], layout: Layout = HUGGING_FACE
+    tensors: Mapping[str, AnyTensor],
+    specs: Mapping[str, TensorSpec],
+    layout: Layout = HUGGING_FACE,
+    *,
+    quantized: bool = False,
 ) -> TensorMatch:
-    """Compares names and shapes; no weight is read. `*.rotary_emb.inv_freq` is ignored."""
+    """Compares names and shapes; no weight is read.
+
+    `*.rotary_emb.inv_freq` is ignored, and of a `quantized` model scales of the cache.
+    """
     missing = [name for name, spec in specs.items() if not spec.optional and name not in tensors]
     others = [name for name in tensors if name not in specs]
-    unexpected = [name for name in others if not name.endswith(_IGNORED_SUFFIX)]
+    ignored = [name for name in others if _IGNORED.search(name) or (quantized and _CACHE_SCALES.search(name))]
+    passed = set(ignored)
+    unexpected = [name for name in others if name not in passed]
     shared = [name for name in specs if name in tensors]
     return TensorMatch(
         missing=tuple(missing),
         unexpected=tuple(unexpected),
         misshapen=tuple(name for name in shared if not specs[name].fits(tensors[name])),
-        ignored=tuple(name for name in others if name.endswith(_IGNORED_SUFFIX)),
+        ignored=tuple(ignored),
         near=_nearest(missing, unexpected, layout),
     )
 
@@ -131,11 +146,8 @@ def _tell_misshapen(
     name = misshapen[0]
     more = f" and {len(misshapen) - 1} more misshapen" if len(misshapen) > 1 else ""
     tensor, spec = tensors[name], specs[name]
-    shapes = [str(list(shape)) for shape in (spec.shape, *spec.also)]
-    must, got = " or ".join(shapes), str(list(tensor.shape))
-    if tensor.shape in (spec.shape, *spec.also):
-        must, got = " or ".join(spec.dtypes), tensor.dtype
-    return [f"{layout.stored(name)} must be {must}; got {got} in {tensor.file.name}{more}"]
+    got = f"{tensor.dtype} {list(tensor.shape)}" if spec.dtypes else str(list(tensor.shape))
+    return [f"{layout.stored(name)} must be {spec}; got {got} in {tensor.file.name}{more}"]
 
 
 def _nearest(missing: Sequence[str], unexpected: Sequence[str], layout: Layout) -> dict[str, str]:

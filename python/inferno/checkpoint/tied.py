@@ -29,13 +29,19 @@ class HeadChoice:
 
 
 def resolve_head(
-    tensors: Mapping[str, AnyTensor], tie_word_embeddings: bool, folder: Path, layout: Layout = HUGGING_FACE
+    tensors: Mapping[str, AnyTensor],
+    tie_word_embeddings: bool,
+    folder: Path,
+    layout: Layout = HUGGING_FACE,
+    *,
+    quantized_head: bool = False,
 ) -> HeadChoice:
     """Chooses embedding and head. What is stored is used: a head in the files counts, also where the config ties it.
 
-    Tied, and one stored: it serves as both. Untied: both must be there, else CheckpointError.
+    Tied, and one stored: it serves as both. Untied: both must be there, else CheckpointError. `quantized_head`: there
+    is a head in a quantized form, under other names than HEAD.
     """
-    if EMBEDDING in tensors and HEAD in tensors:
+    if EMBEDDING in tensors and (HEAD in tensors or quantized_head):
         why = (
             f"tie_word_embeddings is true, yet {HEAD} is stored beside {EMBEDDING}: it is used as it is stored"
             if tie_word_embeddings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from typing import Any
 
 from inferno.cli.flags import Flags, integer, token_count
 from inferno.errors import UsageError
@@ -37,10 +38,23 @@ def chosen_model(args: argparse.Namespace, notes: Callable[[str], object]) -> st
 
 
 def add_machine(flags: Flags) -> None:
-    """Threads, context, cache type, tier."""
+    """Threads, context, cache type, tier, numerics: what `machine` reads."""
     flags.add("-t", "--threads", type=integer, metavar="N", help="default: the CPUs that this process may use")
     flags.add("-c", "--ctx-size", "--max-model-len", type=token_count, metavar="N",
               help="tokens of prompt and answer together, like 4096 or 4k; default: the model's")  # fmt: skip
     flags.add("--kv-cache-type", metavar="TYPE", help="how keys and values are stored: f16 (default), f32 or bf16")
     # The variable INFERNO_ISA is read by the library itself, for every program that uses it.
     flags.add("--isa", environment=False, metavar="TIER", help="kernels to use: scalar, avx2; default: the best here")
+    flags.add("--numerics", metavar="NAME",
+              help="rounding of inputs to int8 in quantized models: vllm (default) or compressed-tensors")  # fmt: skip
+
+
+def machine(args: argparse.Namespace) -> dict[str, Any]:
+    """What add_machine's flags say, as the arguments of LLM, make_plan and inspect_report."""
+    return {
+        "threads": args.threads,
+        "ctx_size": args.ctx_size,
+        "kv_cache_type": args.kv_cache_type or "f16",
+        "isa": args.isa,
+        "numerics": args.numerics or "vllm",
+    }

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from inferno.cli.common import add_machine, add_model, chosen_model
+from inferno.cli.common import add_machine, add_model, chosen_model, machine
 from inferno.cli.flags import Flags, day, integer, number
 from inferno.cli.prompt import read_prompt
 from inferno.cli.terminal import say, use_utf8, write
@@ -118,10 +118,7 @@ def _load(args: argparse.Namespace, notes: Any) -> LLM:
 
     return LLM(
         chosen_model(args, notes),
-        threads=args.threads,
-        ctx_size=args.ctx_size,
-        kv_cache_type=args.kv_cache_type or "f16",
-        isa=args.isa,
+        **machine(args),
         revision=args.revision,
         progress=stderr_progress(quiet=bool(args.quiet)),
     )

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inferno.cli.common import add_machine, add_model, chosen_model
+from inferno.cli.common import add_machine, add_model, chosen_model, machine
 from inferno.cli.flags import Flags
 from inferno.cli.terminal import say, stdout_look, use_utf8, write
 from inferno.errors import InfernoError
@@ -55,13 +55,7 @@ def run(args: argparse.Namespace) -> int:
     progress = stderr_progress(quiet=bool(args.quiet))
     model = chosen_model(args, (lambda _: None) if args.quiet else say)
     report = analyze(model, revision=args.revision, progress=progress)
-    inspection = inspect_report(
-        report,
-        threads=args.threads,
-        ctx_size=args.ctx_size,
-        kv_cache_type=args.kv_cache_type or "f16",
-        isa=args.isa,
-    )
+    inspection = inspect_report(report, **machine(args))
     if args.tokenizer:
         inspection = _with_tokenizer(inspection, (lambda _: None) if args.quiet else say)
     if inspection.plan is not None and not args.no_forecast:

@@ -117,6 +117,8 @@ def json_text(llm: LLM, generation: Generation, bandwidth: Bandwidth | None, com
                 "threads": m.threads,
                 "ctx_size": m.ctx_size,
                 "kv_cache_type": m.kv_cache_type,
+                "scheme": m.plan.report.scheme.name,
+                "numerics": m.numerics,
                 "warnings": llm.warnings,
             },
             "prompt_token_ids": output.prompt_token_ids,

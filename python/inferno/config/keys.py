@@ -67,7 +67,6 @@ CHANGES_ARITHMETIC: dict[str, tuple[Any, ...]] = {
     "num_experts": _NO_EXPERTS,
     "n_routed_experts": _NO_EXPERTS,
     # weights that are not plain, or code of the model's own
-    "compression_config": _NULL_ONLY,
     "quantization": _NULL_ONLY,
     "auto_map": ({},),
 }
@@ -77,6 +76,7 @@ _READ = {
     "num_key_value_heads head_dim rms_norm_eps hidden_act attention_bias mlp_bias tie_word_embeddings",
     "max_position_embeddings rope_theta rope_scaling rope_parameters original_max_position_embeddings",
     "partial_rotary_factor bos_token_id eos_token_id torch_dtype dtype quantization_config layer_types",
+    "compression_config",
 }
 
 _HARMLESS = {

@@ -188,10 +188,9 @@ def _refuse_other_models(fields: Fields) -> tuple[str, ...]:
 
 
 def _quantization(fields: Fields) -> Mapping[str, Any] | None:
-    quantization = fields.get("quantization_config")
-    if quantization is not None and not isinstance(quantization, Mapping):
-        raise fields.bad("quantization_config", "an object or null", quantization)
-    return quantization
+    from inferno.quantization.claims import quantization_settings
+
+    return quantization_settings(fields.values, fields.where)
 
 
 def _key_value_heads(fields: Fields, heads: int) -> int:

@@ -36,6 +36,7 @@ class LLM:
     ctx_size        tokens of prompt and output together; None: the model's, or what memory allows
     kv_cache_type   how keys and values are stored: f16, f32 or bf16
     isa             kernel tier: scalar, avx2, ...; None: INFERNO_ISA, else the best that this CPU has
+    numerics        how inputs of quantized layers are rounded: vllm (absmax / 127) or compressed-tensors (/ 127.5)
     revision        branch, tag or commit, for Hugging Face ids
     progress        told of downloads and imports
 
@@ -54,6 +55,7 @@ class LLM:
         ctx_size: int | None = None,
         kv_cache_type: str = "f16",
         isa: str | None = None,
+        numerics: str = "vllm",
         revision: str | None = None,
         progress: Progress | None = None,
     ) -> None:
@@ -65,7 +67,9 @@ class LLM:
         self.name: str = location.name
         self.path: Path = location.path
         report = analyze_folder(location.path, location.name)
-        plan = make_plan(report, threads=threads, ctx_size=ctx_size, kv_cache_type=kv_cache_type, isa=isa)
+        plan = make_plan(
+            report, threads=threads, ctx_size=ctx_size, kv_cache_type=kv_cache_type, isa=isa, numerics=numerics
+        )
         loaded = Model(plan)
         self.config: LlamaConfig = loaded.config
         self.warnings: list[str] = plan.warnings

@@ -16,6 +16,7 @@ def load_model(
     ctx_size: int | None = None,
     kv_cache_type: str = "f16",
     isa: str | None = None,
+    numerics: str = "vllm",
 ) -> Model:
     """The model in a folder, ready to run: what `inferno.analysis` promises, bound.
 
@@ -24,4 +25,7 @@ def load_model(
     from inferno.analysis import analyze_folder, make_plan
 
     report = analyze_folder(folder)
-    return Model(make_plan(report, threads=threads, ctx_size=ctx_size, kv_cache_type=kv_cache_type, isa=isa))
+    plan = make_plan(
+        report, threads=threads, ctx_size=ctx_size, kv_cache_type=kv_cache_type, isa=isa, numerics=numerics
+    )
+    return Model(plan)

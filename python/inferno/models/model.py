@@ -13,6 +13,7 @@ from inferno.backend import Backend
 from inferno.errors import UsageError
 from inferno.kv_cache import KvCache, Sequence
 from inferno.models.llama import Llama
+from inferno.models.weights import Weights
 from inferno.program import Batch, Hook, Program
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ PREFILL_CHUNK = 256
 class Model:
     """A checkpoint ready to run. Not for two threads at once: callers take turns.
 
-    Attributes: plan (Plan), config (LlamaConfig), checkpoint (Checkpoint), ctx_size, threads, isa, kv_cache_type.
+    Attributes: plan (Plan), config (LlamaConfig), checkpoint (Checkpoint), ctx_size, threads, isa, kv_cache_type,
+    numerics.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -40,14 +42,16 @@ class Model:
         self.threads = plan.threads
         self.isa = plan.isa
         self.kv_cache_type = plan.kv_cache_type
+        self.numerics = plan.numerics
         self.ctx_size = plan.ctx_size
         self._cache = KvCache(
             config.num_hidden_layers, config.num_key_value_heads, config.head_dim, self.ctx_size, self.kv_cache_type
         )
-        backend = Backend(plan.isa)
-        interleaved = plan.report.interleaved_rope
+        backend = Backend(plan.isa, plan.numerics)
+        report, pages = plan.report, self._cache.layers
         assert plan.rope is not None
-        Llama(config, plan.checkpoint, plan.head, self._cache, plan.rope, interleaved).record(backend)
+        weights = Weights(plan.checkpoint, report.schemes)
+        Llama(config, weights, plan.head, pages, plan.rope, report.interleaved_rope).record(backend)
         self.program = Program(backend.program, self.threads)
         self._logits = np.empty((1, config.vocab_size), np.float32)
 

@@ -11,6 +11,11 @@ Numerics = Literal["vllm", "compressed-tensors"]
 # By the names of who computes so: vllm is what serves such models (absmax / 127), compressed-tensors what writes them
 # (absmax / 127.5). docs/quantization.md compares the two.
 NUMERICS: tuple[Numerics, ...] = ("vllm", "compressed-tensors")
+# What each does, in a line.
+NUMERICS_TOLD: dict[Numerics, str] = {
+    "vllm": "vllm: inputs are rounded by absmax / 127, as served",
+    "compressed-tensors": "compressed-tensors: inputs are rounded by absmax / 127.5, as the model's writer does",
+}
 
 
 def check_numerics(name: str) -> Numerics:

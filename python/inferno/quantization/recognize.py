@@ -62,6 +62,13 @@ SIGNATURES: tuple[Signature, ...] = (
     _signature("quanto", "quanto", weight___data=""),
     _signature("mlx", "", weight="U32", scales=_SCALES, biases=_SCALES),
 )
+# What weights themselves are stored under; everything else of a layer is small.
+CODES = frozenset({"weight", "weight_packed", "qweight"})
+# Signature -> the values of quant_method that it goes with.
+METHODS: Mapping[str, frozenset[str]] = {
+    name: frozenset(method for signature in SIGNATURES if signature.name == name for method in signature.methods)
+    for name in dict.fromkeys(signature.name for signature in SIGNATURES)
+}
 _SIDE = frozenset(suffix for signature in SIGNATURES for suffix in signature.suffixes) - {"weight"} | {
     *("weight_zero_point", "weight_g_idx", "input_scale", "input_zero_point", "output_scale", "weight_format", "bias"),
     *("input_global_scale", "weight._scale", "weight._shift", "_weight_scale", "_weight_zero_point"),
@@ -97,8 +104,8 @@ def side_suffix(name: str) -> str | None:
 
 
 def recognize(tensors: Mapping[str, AnyTensor], quantization_config: Mapping[str, Any] | None) -> Scheme:
-    """The scheme that tensors and config agree upon; no weight is read."""
-    found = {module: parts for module, parts in _modules(tensors).items() if _is_quantized(parts)}
+    """What the layers of a checkpoint are stored as; no weight is read. Which of them run, resolve.py says."""
+    found = {layer: parts for layer, parts in layer_parts(tensors).items() if _is_quantized(parts)}
     method = None if quantization_config is None else quantization_config.get("quant_method")
     known = method if isinstance(method, str) else ""
     told = [] if quantization_config is None else [_config_evidence(quantization_config)]
@@ -113,34 +120,33 @@ def recognize(tensors: Mapping[str, AnyTensor], quantization_config: Mapping[str
         conflict = "quantization_config is given, yet no tensor is stored in a quantized form"
         return Scheme(UNKNOWN, tuple(told), conflict, dtypes)
     by_scheme: dict[str, list[str]] = {}
-    for module, parts in found.items():
-        by_scheme.setdefault(_fitting(parts, known), []).append(module)
-    evidence = [*told, *(_tell(name, modules, found) for name, modules in by_scheme.items())]
+    for layer, parts in found.items():
+        by_scheme.setdefault(form_of(parts, known), []).append(layer)
+    evidence = [*told, *(_tell(name, layers, found) for name, layers in by_scheme.items())]
     name = max(by_scheme, key=lambda scheme: len(by_scheme[scheme]))
-    return Scheme(name, tuple(evidence), _conflict(name, by_scheme, quantization_config, method), dtypes)
+    return Scheme(name, tuple(evidence), _conflict(name, quantization_config, method), dtypes)
 
 
-def _modules(tensors: Mapping[str, AnyTensor]) -> dict[str, dict[str, str]]:
-    """Layers by name: what stands after the name, and its type."""
-    modules: dict[str, dict[str, str]] = {}
+def layer_parts(tensors: Mapping[str, AnyTensor]) -> dict[str, dict[str, AnyTensor]]:
+    """Layers by name: what stands after the name, and the tensor. Biases, which no scheme changes, are left out."""
+    layers: dict[str, dict[str, AnyTensor]] = {}
     for name, tensor in tensors.items():
         suffix = side_suffix(name) or name.rpartition(".")[2]
         if suffix != "bias":
-            modules.setdefault(name.removesuffix("." + suffix), {})[suffix] = tensor.dtype
-    return modules
+            layers.setdefault(name.removesuffix("." + suffix), {})[suffix] = tensor
+    return layers
 
 
-def _is_quantized(parts: Mapping[str, str]) -> bool:
-    # A plain tensor under a name that nothing expects is a stray, not a scheme.
-    return any(suffix in _SIDE or dtype not in _FLOATS for suffix, dtype in parts.items())
-
-
-def _fitting(parts: Mapping[str, str], method: str) -> str:
+def form_of(parts: Mapping[str, AnyTensor], method: str) -> str:
+    """What a layer is stored as: FLOAT, one of SIGNATURES, or UNKNOWN. `method`: what the config says, for a tie."""
+    if not _is_quantized(parts):
+        return FLOAT
     fitting = [
         signature
         for signature in SIGNATURES
         if all(
-            suffix in parts and (not dtypes or parts[suffix] in dtypes) for suffix, dtypes in signature.suffixes.items()
+            suffix in parts and (not dtypes or parts[suffix].dtype in dtypes)
+            for suffix, dtypes in signature.suffixes.items()
         )
     ]
     if not fitting:
@@ -148,9 +154,14 @@ def _fitting(parts: Mapping[str, str], method: str) -> str:
     return max(fitting, key=lambda signature: (len(signature.suffixes), method in signature.methods)).name
 
 
-def _tell(scheme: str, modules: list[str], found: Mapping[str, Mapping[str, str]]) -> str:
-    parts = ", ".join(f"{suffix} {dtype}" for suffix, dtype in sorted(found[modules[0]].items()))
-    return f"{show_some(patterns(modules))}: {parts} -> {scheme}"
+def _is_quantized(parts: Mapping[str, AnyTensor]) -> bool:
+    # A plain tensor under a name that nothing expects is a stray, not a scheme.
+    return any(suffix in _SIDE or tensor.dtype not in _FLOATS for suffix, tensor in parts.items())
+
+
+def _tell(scheme: str, layers: list[str], found: Mapping[str, Mapping[str, AnyTensor]]) -> str:
+    parts = ", ".join(f"{suffix} {tensor.dtype}" for suffix, tensor in sorted(found[layers[0]].items()))
+    return f"{show_some(patterns(layers))}: {parts} -> {scheme}"
 
 
 def _config_evidence(config: Mapping[str, Any]) -> str:
@@ -159,14 +170,10 @@ def _config_evidence(config: Mapping[str, Any]) -> str:
     return "quantization_config: " + (", ".join(named) or "no quant_method")
 
 
-def _conflict(
-    name: str, by_scheme: Mapping[str, list[str]], config: Mapping[str, Any] | None, method: object
-) -> str | None:
-    methods = {method for signature in SIGNATURES if signature.name == name for method in signature.methods}
+def _conflict(name: str, config: Mapping[str, Any] | None, method: object) -> str | None:
+    methods = METHODS.get(name, frozenset())
     if name == UNKNOWN:
         return "tensors are stored in a form that fits no known scheme"
-    if len(by_scheme) > 1:
-        return f"layers are stored in different schemes: {', '.join(sorted(by_scheme))}"
     if config is None:
         return "tensors are quantized, yet config.json has no quantization_config" if methods else None
     if method is None:

@@ -41,6 +41,16 @@ def as_json(inspection: Inspection) -> dict[str, Any]:
             "name": report.scheme.name,
             "evidence": list(report.scheme.evidence),
             "conflict": report.scheme.conflict,
+            "layers": [
+                {
+                    "name": layer,
+                    "scheme": scheme.name,
+                    "operation": scheme.operation,
+                    "stored": scheme.weight_type,
+                    "inputs": None if scheme.activation is None else str(scheme.activation),
+                }
+                for layer, scheme in report.schemes.items()
+            ],
         },
         "files": [_file(file) for file in report.files],
         "mapping": _mapping(report),
@@ -120,6 +130,7 @@ def _plan(plan: Plan) -> dict[str, Any]:
         "ctx_size": plan.ctx_size,
         "largest_ctx_size": plan.context.largest,
         "kv_cache_type": plan.kv_cache_type,
+        "numerics": plan.numerics if plan.rounds_inputs else None,
         "kv_bytes": plan.kv_bytes,
         "kv_bytes_per_token": plan.context.kv_bytes_per_token,
         "available_bytes": plan.context.available_bytes,

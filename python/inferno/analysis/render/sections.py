@@ -17,6 +17,7 @@ from inferno.checkpoint.survey import WeightFile
 from inferno.config import LlamaConfig
 from inferno.files import show_name, show_some
 from inferno.findings import Finding
+from inferno.quantization.activation import NUMERICS_TOLD
 from inferno.units import count, percent, plural, size
 
 # Rows of a table before the rest is only counted; `--tensors` and JSON have all.
@@ -181,6 +182,7 @@ def _storage(report: Report) -> Iterable[tuple[str, str]]:
     yield "scheme", scheme.name + (f"; {scheme.conflict}" if scheme.conflict else "")
     for evidence in scheme.evidence:
         yield "evidence", evidence
+    yield from _quantized(report)
     if report.side_tensors:
         yield "values read", f"{show_some(patterns(report.side_tensors), 5)}"
     if report.match is not None:
@@ -190,6 +192,16 @@ def _storage(report: Report) -> Iterable[tuple[str, str]]:
         yield "duplicated", told
     if report.head is not None:
         yield "head", report.head.reason
+
+
+def _quantized(report: Report) -> Iterable[tuple[str, str]]:
+    """The quantized layers, those that are stored and computed alike together."""
+    groups: dict[tuple[str, str, str, str], list[str]] = {}
+    for layer, scheme in report.schemes.items():
+        inputs = "as they are" if scheme.activation is None else str(scheme.activation)
+        groups.setdefault((scheme.name, scheme.weight_type, scheme.operation, inputs), []).append(layer)
+    for (name, weight_type, operation, inputs), layers in groups.items():
+        yield "quantized", f"{plural(len(layers), 'layer')}: {name}; {operation} with {weight_type}; inputs {inputs}"
 
 
 def _mapping(
@@ -202,12 +214,19 @@ def _mapping(
         names = getattr(match, kind)
         if names:
             yield kind, f"{plural(len(names), 'tensor')}: {show_some(patterns(names), 8)}"
-    shapes = {tensor.name: tensor.shape for tensor in tensors}
-    wrong = [f"{show_name(name)} is {list(shapes[name])}, not {list(specs[name].shape)}" for name in match.misshapen]
+    stored = {tensor.name: tensor for tensor in tensors}
+    wrong = [
+        f"{show_name(name)} is {_stored_form(stored[name], specs[name])}, not {specs[name]}" for name in match.misshapen
+    ]
     if wrong:
         yield "misshapen", f"{plural(len(wrong), 'tensor')}: {show_some(wrong, 4)}"
     for missing, near in match.near.items():
         yield "nearest", f"{show_name(near)} may be meant for {show_name(missing)}"
+
+
+def _stored_form(tensor: TensorInfo, spec: TensorSpec) -> str:
+    """The shape, and the type where the spec asks for one."""
+    return f"{tensor.dtype} {list(tensor.shape)}" if spec.dtypes else str(list(tensor.shape))
 
 
 def _plan_sections(plan: Plan) -> Iterable[Section]:
@@ -228,6 +247,7 @@ def _plan_sections(plan: Plan) -> Iterable[Section]:
                         f"{plan.kv_cache_type}: {size(context.kv_bytes_per_token)} a token, up to "
                         f"{size(plan.kv_bytes)} of {size(context.available_bytes)} available",
                     ),
+                    *((("numerics", NUMERICS_TOLD[plan.numerics]),) if plan.rounds_inputs else ()),
                     ("read per token", f"{size(plan.bytes_per_token)} of weights"),
                 )
             ),
