@@ -1,38 +1,8 @@
-// The order of additions, the same on every path below: lane l of one vector takes the products of p = l, l + 8, l +
-// 16, ... in turn by fused multiply-add; the eight lanes are then added in sum()'s order.
-//
-// Two paths:
-//   few rows of x:   weights are widened in registers as they stream from memory, which is the limit;
-//   many rows of x:  a panel of weights is widened once into scratch and meets every row of x from there.
-#include <type_traits>
-
 #include "kernels/avx2/kernels.h"
-#include "kernels/avx2/lanes.h"
+#include "kernels/avx2/matmul_tile.h"
 
 namespace inferno::kernels::avx2 {
 namespace {
-
-// 4 rows x 3 columns = 12 accumulators; with 3 for weights and 1 for x, all 16 registers. 12 chains cover the 8 that
-// two FMA units of latency 4 need, and 7 loads serve 12 multiply-adds.
-constexpr std::size_t kMr = 4, kNr = 3;
-// One row of x: the weights are not used again, so many columns at once only keep FMA chains and memory streams busy.
-constexpr std::size_t kGemvNr = 8;
-// From here on, widening once into a panel costs less than widening again for every kMr rows.
-constexpr std::size_t kPanelRows = 12;
-// A panel: kNc columns by up to kKc of k, in float32. Four rows of x stay in L1 while the panel streams past from L2.
-constexpr std::size_t kNc = kMatMulColumns, kKc = 512;
-// Rows of x that share a panel: their lane sums lie in scratch between two steps along k, 32 bytes for each output.
-constexpr std::size_t kMc = 512;
-
-static_assert(kNc % kNr == 0 && kNc % kLanes == 0 && kKc % kLanes == 0 && kMatMulAlign == kLanes);
-constexpr std::size_t kPanelFloats = kNc * kKc;
-constexpr std::size_t kSumFloats = kMc * kNc * kLanes;
-static_assert((kPanelFloats + kSumFloats) * sizeof(float) <= kMatMulScratchBytes);
-
-// How far ahead of its use a streamed row is asked for. Left to itself the hardware loses some of the kGemvNr streams
-// at every page's end: one token reads at 0.75 of the best probe's speed, and at 0.9 with this.
-constexpr std::size_t kPrefetchBytes = 512;
-constexpr std::size_t kCacheLine = 64;
 
 // Rows of one segment of w where they lie.
 template <class W>
@@ -50,102 +20,6 @@ struct Rows {
     return load_part(W{}, base + j * stride + p, count);
   }
 };
-
-// kNr widened rows, eight elements of each in turn, zeros past the end of k.
-struct Panel {
-  static constexpr std::size_t kPerLine = kLanes;
-  const float* base;
-  void ahead(std::size_t, std::size_t) const {}
-  __m256 at(std::size_t j, std::size_t p) const { return _mm256_load_ps(base + p * kNr + j * kLanes); }
-  __m256 part(std::size_t j, std::size_t p, std::size_t) const { return at(j, p); }
-};
-
-template <std::size_t MR, std::size_t NR>
-struct Tile {
-  __m256 acc[MR][NR];
-
-  void clear() {
-    for (auto& row : acc) {
-      for (__m256& a : row) a = _mm256_setzero_ps();
-    }
-  }
-
-  template <class Weights>
-  [[gnu::always_inline]] void step(const Weights& w, const float* x, std::size_t ldx, std::size_t p) {
-    __m256 wv[NR];
-    for (std::size_t j = 0; j < NR; ++j) wv[j] = w.at(j, p);
-    for (std::size_t i = 0; i < MR; ++i) {
-      const __m256 xv = _mm256_loadu_ps(x + i * ldx + p);
-      for (std::size_t j = 0; j < NR; ++j) acc[i][j] = _mm256_fmadd_ps(xv, wv[j], acc[i][j]);
-    }
-  }
-
-  template <class Weights>
-  [[gnu::always_inline]] void add(const Weights& w, const float* x, std::size_t ldx, std::size_t k) {
-    std::size_t p = 0;
-    for (; p + Weights::kPerLine <= k; p += Weights::kPerLine) {
-      for (std::size_t j = 0; j < NR; ++j) w.ahead(j, p);
-      for (std::size_t v = 0; v < Weights::kPerLine; v += kLanes) step(w, x, ldx, p + v);
-    }
-    for (; p + kLanes <= k; p += kLanes) step(w, x, ldx, p);
-    if (p == k) return;
-    __m256 wv[NR];
-    for (std::size_t j = 0; j < NR; ++j) wv[j] = w.part(j, p, k - p);
-    for (std::size_t i = 0; i < MR; ++i) {
-      const __m256 xv = load_part(F32{}, x + i * ldx + p, k - p);
-      for (std::size_t j = 0; j < NR; ++j) acc[i][j] = _mm256_fmadd_ps(xv, wv[j], acc[i][j]);
-    }
-  }
-
-  void load_lanes(const float* lanes, std::size_t stride) {
-    for (std::size_t i = 0; i < MR; ++i) {
-      for (std::size_t j = 0; j < NR; ++j) acc[i][j] = _mm256_load_ps(lanes + i * stride + j * kLanes);
-    }
-  }
-
-  void store_lanes(float* lanes, std::size_t stride) const {
-    for (std::size_t i = 0; i < MR; ++i) {
-      for (std::size_t j = 0; j < NR; ++j) _mm256_store_ps(lanes + i * stride + j * kLanes, acc[i][j]);
-    }
-  }
-};
-
-__m256 load_bias(const Epilogue& e, std::size_t j, std::size_t count) {
-  const auto get = [&](auto type) { return load_part(type, elements<decltype(type)>(e.bias) + j, count); };
-  switch (e.bias_dtype) {
-    case DType::kF32:
-      return get(F32{});
-    case DType::kF16:
-      return get(F16{});
-    case DType::kBF16:
-      return get(BF16{});
-  }
-  return _mm256_setzero_ps();
-}
-
-// Adds up the lanes of row i's columns [begin, end), end - begin <= kNc, and applies the epilogue. lanes: (kNc, 8).
-void finish(const MatMulArgs& a, const float* lanes, std::size_t i, std::size_t begin, std::size_t end) {
-  const Epilogue& e = a.epilogue;
-  for (std::size_t j = begin; j < end; j += kLanes, lanes += kLanes * kLanes) {
-    const std::size_t count = end - j < kLanes ? end - j : kLanes;
-    __m256 v[kLanes];
-    for (std::size_t l = 0; l < kLanes; ++l) v[l] = _mm256_load_ps(lanes + l * kLanes);
-    __m256 value = sum8(v);
-    if (e.bias != nullptr) value = _mm256_add_ps(value, load_bias(e, j, count));
-    if (e.gate != nullptr) value = silu_mul(load_part(F32{}, e.gate + i * e.ldg + j, count), value);
-    if (e.residual != nullptr) value = _mm256_add_ps(value, load_part(F32{}, e.residual + i * e.ldr + j, count));
-    store_part(a.out + i * a.ldo + j, value, count);
-  }
-}
-
-// Calls f with `n` as a compile-time constant, 1 <= n <= N.
-template <std::size_t N, class F>
-void with_constant(std::size_t n, F f) {
-  if constexpr (N > 1) {
-    if (n < N) return with_constant<N - 1>(n, f);
-  }
-  f(std::integral_constant<std::size_t, N>{});
-}
 
 // Few rows of x, columns [begin, end), at most kNc of them, by tiles of up to MR x NR.
 template <class W, std::size_t MR, std::size_t NR>
@@ -167,7 +41,7 @@ void stream_columns(const MatMulArgs& a, float* lanes, std::size_t begin, std::s
       }
     });
   }
-  for (std::size_t i = 0; i < a.m; ++i) finish(a, lanes + i * kNc * kLanes, i, begin, end);
+  for (std::size_t i = 0; i < a.m; ++i) finish(a.out, a.ldo, a.epilogue, lanes + i * kNc * kLanes, i, begin, end);
 }
 
 // Widens w[j, p] for j < columns, p < depth into panels of kNr columns; the rest of a panel is zero.
@@ -183,28 +57,6 @@ void fill_panel(float* panel, const Rows<W>& w, std::size_t columns, std::size_t
     std::size_t p = 0;
     for (; p + kLanes <= depth; p += kLanes) _mm256_store_ps(out + p * kNr, w.at(j, p));
     if (p < depth) _mm256_store_ps(out + p * kNr, w.part(j, p, depth - p));
-  }
-}
-
-// Adds the products of columns [0, columns) and k in [0, depth) to the lanes of `rows` rows of x; `fresh` lanes are
-// set.
-void add_panel(const float* panel, float* lanes, const float* x, std::size_t ldx, std::size_t rows, std::size_t columns,
-               std::size_t depth, bool fresh) {
-  const std::size_t padded = (depth + kLanes - 1) / kLanes * kLanes;
-  for (std::size_t i = 0; i < rows; i += kMr) {
-    with_constant<kMr>(rows - i < kMr ? rows - i : kMr, [&](auto tokens) {
-      float* row_lanes = lanes + i * kNc * kLanes;
-      for (std::size_t j = 0; j < columns; j += kNr) {
-        Tile<tokens, kNr> tile;
-        if (fresh) {
-          tile.clear();
-        } else {
-          tile.load_lanes(row_lanes + j * kLanes, kNc * kLanes);
-        }
-        tile.add(Panel{panel + j * padded}, x + i * ldx, ldx, depth);
-        tile.store_lanes(row_lanes + j * kLanes, kNc * kLanes);
-      }
-    });
   }
 }
 
@@ -224,7 +76,8 @@ void panel_columns(const MatMulArgs& a, float* panel, float* lanes, std::size_t 
     }
     x += k;
   }
-  for (std::size_t i = i_begin; i < i_end; ++i) finish(a, lanes + (i - i_begin) * kNc * kLanes, i, begin, end);
+  for (std::size_t i = i_begin; i < i_end; ++i)
+    finish(a.out, a.ldo, a.epilogue, lanes + (i - i_begin) * kNc * kLanes, i, begin, end);
 }
 
 template <class W>

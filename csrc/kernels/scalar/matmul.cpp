@@ -1,3 +1,4 @@
+#include "kernels/scalar/epilogue.h"
 #include "kernels/scalar/kernels.h"
 #include "kernels/scalar/stored.h"
 
@@ -21,28 +22,6 @@ float dot(const float* x, const MatMulArgs& a, std::size_t row) {
     x += k;
   }
   return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
-}
-
-float bias_at(const Epilogue& e, std::size_t j) {
-  switch (e.bias_dtype) {
-    case DType::kF32:
-      return get<F32>(e.bias, j);
-    case DType::kF16:
-      return get<F16>(e.bias, j);
-    case DType::kBF16:
-      return get<BF16>(e.bias, j);
-  }
-  return 0;
-}
-
-float finish(const Epilogue& e, float sum, std::size_t i, std::size_t j) {
-  if (e.bias != nullptr) sum += bias_at(e, j);
-  if (e.gate != nullptr) {
-    const float up = sum;
-    silu_mul_f32(&sum, &e.gate[i * e.ldg + j], &up, 1);
-  }
-  if (e.residual != nullptr) sum += e.residual[i * e.ldr + j];
-  return sum;
 }
 
 template <class W>
