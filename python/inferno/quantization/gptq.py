@@ -109,7 +109,7 @@ def scheme(claim: Claim, parts: Mapping[str, AnyTensor], n: int, k: int, where: 
     weight = parts["qweight"]
     if desc_act and "g_idx" not in parts:
         raise CheckpointError(
-            f"{weight.file}: {show_name(weight.name.removesuffix('qweight') + 'g_idx')} must be there where desc_act is "
-            "true; it is missing, and the groups of the columns with it; fetch or quantize the model again"
+            f"{weight.file}: {show_name(weight.name.removesuffix('qweight') + 'g_idx')} must be there where desc_act "
+            "is true; it is missing, and the groups of the columns with it; fetch or quantize the model again"
         )
     return Gptq(args.num_bits, blocks, _FORMATS[form], desc_act)
