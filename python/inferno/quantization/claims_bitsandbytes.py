@@ -32,7 +32,7 @@ def read(fields: Fields) -> Claims:
         raise ConfigError(
             f"{fields.where}: one of load_in_8bit and load_in_4bit must be true; got {'both' if in_8bit else 'neither'}"
         )
-    settings = {key: value for key, value in fields.values.items() if value is not None and key[0] != "_"}
+    settings = {key: value for key, value in fields.values.items() if value is not None and not key.startswith("_")}
     settings.update(load_in_8bit=in_8bit, load_in_4bit=in_4bit)
     form, weights = _int8(fields) if in_8bit else _four_bits(fields)
     claim = Claim(METHOD, form, weights, None, settings, fields.where)

@@ -183,7 +183,7 @@ def _of(where: str, ignore: Targets, groups: list[_Group], module: str) -> Claim
     if fused:
         for part in parts_of_fused(module):
             other, _ = _decide(where, ignore, groups, part)
-            if other != claim:
+            if _said(other) != _said(claim):
                 raise ConfigError(
                     f"{where}: targets and ignore must say one thing of the parts of a fused module; got different "
                     f"things of {module} and {part}; name each part by itself"
