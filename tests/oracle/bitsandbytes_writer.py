@@ -24,11 +24,8 @@ def write_bitsandbytes(base: Path, out: Path, dtype: torch.dtype, skip: list[str
 def _weight(module: Any) -> torch.Tensor:
     """A layer's weight as the library gives it back, float32."""
     if isinstance(module, bitsandbytes.nn.Linear4bit):
-        state = module.weight.quant_state
-        shape, state.dtype = state.shape, torch.float32
-        # A row a block: the CPU's kernel takes no block that spans two rows, which the format and the GPU's know.
-        state.shape = torch.Size((shape.numel() // state.blocksize, state.blocksize))
-        return functional.dequantize_4bit(module.weight.data, state).reshape(shape)
+        module.weight.quant_state.dtype = torch.float32  # it would round to what the model was stored in
+        return functional.dequantize_4bit(module.weight.data, module.weight.quant_state)
     return functional.int8_vectorwise_dequant(module.weight.CB, module.weight.SCB)
 
 

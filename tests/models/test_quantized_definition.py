@@ -1,0 +1,75 @@
+"""The tests' definition of every quantized scheme against the libraries that wrote the stored checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from numpy_llama import U
+from quantized_cases import CASES
+from quantized_references import NUMERICS, exact_logits, float32_bound, has_tie, numpy_llama, reference
+from weights_digest import weights_digest
+
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+both_numerics = pytest.mark.parametrize("numerics", NUMERICS)
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("quantized")
+
+
+@every_case
+def test_weights_are_those_of_the_reference(case, scratch):
+    digest = weights_digest(case.folder(scratch) / "model.safetensors")
+    assert digest == reference(case).metadata["weights_sha256"]
+
+
+@every_case
+@both_numerics
+def test_numpy_definition_equals_the_libraries(case, numerics, scratch):
+    """Two float64 programs, up to float32's rounding of what is stored, and of bitsandbytes' weights."""
+    stored = reference(case).logits[numerics]
+    rounding = U * np.abs(stored) + (1e-6 if case.name.startswith("bnb") else 1e-11)
+    if has_tie(case, numerics, scratch):
+        rounding = np.full(stored.shape, float32_bound(case, numerics, scratch))
+    assert np.all(np.abs(exact_logits(case, numerics, scratch) - stored) <= rounding)
+
+
+@every_case
+def test_bound_is_sane(case, scratch):
+    """The library's own float32 run keeps it, no draw turns a code, and the other numerics is far outside."""
+    metadata = reference(case).metadata
+    bound = float32_bound(case, "vllm", scratch)
+    assert bound < 1e-4
+    written = float32_bound(case, "compressed-tensors", scratch)
+    assert metadata.get("float32_distance", 0.0) <= written
+    assert metadata.get("linears_distance", 0.0) <= 1e-5
+    if has_tie(case, "compressed-tensors", scratch):
+        assert metadata["numerics_distance"] > 100 * bound
+    else:
+        assert written < 1e-4
+
+
+@pytest.mark.parametrize("name", ["bnb_int8_outliers", "bnb_int8_head"])
+def test_outliers_occur(name, scratch):
+    """In some rows, in columns that are none in other rows: each row must decide for itself."""
+    (case,) = [case for case in CASES if case.name == name]
+    model = numpy_llama(case, "vllm", scratch)
+    seen = []
+    rules = dict(model.rules)
+
+    def watching(layer):
+        def rule(x):
+            seen.append(np.abs(x) >= rules[layer].keywords["threshold"])
+            return rules[layer](x)
+
+        return rule
+
+    model.rules = {layer: watching(layer) for layer in rules}
+    model.logits(reference(case).token_ids)
+    mixed = [outliers.any(axis=0) & ~outliers.all(axis=0) for outliers in seen]
+    assert any(columns.any() for columns in mixed)
+    assert any(not outliers.any() for outliers in seen)
