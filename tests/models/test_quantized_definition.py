@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from numpy_llama import U
+from numpy_quantized import Stored, awq_weight, gptq_weight
 from quantized_cases import CASES
 from quantized_references import NUMERICS, exact_logits, float32_bound, has_tie, numpy_llama, reference
+from quantized_writers import pack
 from weights_digest import weights_digest
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -73,3 +75,22 @@ def test_outliers_occur(name, scratch):
     mixed = [outliers.any(axis=0) & ~outliers.all(axis=0) for outliers in seen]
     assert any(columns.any() for columns in mixed)
     assert any(not outliers.any() for outliers in seen)
+
+
+def test_words_of_the_packers():
+    """Of the codes 0 to 7: GPTQ and compressed-tensors put the first in the lowest bits, AutoAWQ 0 2 4 6 1 3 5 7."""
+    w = np.arange(8.0)[None].repeat(8, axis=0)
+    unit = {"scales": Stored("F16", np.ones((1, 8), np.float16))}
+    (word,) = pack(np.arange(8)[None], 4).ravel()
+    assert word == 0x76543210
+    gptq = {
+        **unit,
+        "qweight": Stored("I32", np.full((1, 8), word)),
+        "qzeros": Stored("I32", np.zeros((1, 1), np.int32)),
+    }
+    settings = {"bits": 4, "group_size": 8}
+    np.testing.assert_array_equal(gptq_weight(gptq, settings, 8, 8), w - 1)
+    np.testing.assert_array_equal(gptq_weight(gptq, {**settings, "checkpoint_format": "gptq_v2"}, 8, 8), w)
+    words = np.full((8, 1), 0x75316420, np.int32)
+    awq = {**unit, "qweight": Stored("I32", words), "qzeros": Stored("I32", np.full((1, 1), 0x11111111, np.int32))}
+    np.testing.assert_array_equal(awq_weight(awq, settings, 8, 8), w.T - 1)
