@@ -92,5 +92,5 @@ def test_words_of_the_packers():
     np.testing.assert_array_equal(gptq_weight(gptq, settings, 8, 8), w - 1)
     np.testing.assert_array_equal(gptq_weight(gptq, {**settings, "checkpoint_format": "gptq_v2"}, 8, 8), w)
     words = np.full((8, 1), 0x75316420, np.int32)
-    awq = {**unit, "qweight": Stored("I32", words), "qzeros": Stored("I32", np.full((1, 1), 0x11111111, np.int32))}
+    awq = {**unit, "qweight": Stored("I32", words), "qzeros": Stored("I32", ones)}
     np.testing.assert_array_equal(awq_weight(awq, settings, 8, 8), w.T - 1)
