@@ -83,11 +83,8 @@ def test_words_of_the_packers():
     unit = {"scales": Stored("F16", np.ones((1, 8), np.float16))}
     (word,) = pack(np.arange(8)[None], 4).ravel()
     assert word == 0x76543210
-    gptq = {
-        **unit,
-        "qweight": Stored("I32", np.full((1, 8), word)),
-        "qzeros": Stored("I32", np.zeros((1, 1), np.int32)),
-    }
+    zeros, ones = (np.full((1, 1), value, np.int32) for value in (0, 0x11111111))
+    gptq = {**unit, "qweight": Stored("I32", np.full((1, 8), word)), "qzeros": Stored("I32", zeros)}
     settings = {"bits": 4, "group_size": 8}
     np.testing.assert_array_equal(gptq_weight(gptq, settings, 8, 8), w - 1)
     np.testing.assert_array_equal(gptq_weight(gptq, {**settings, "checkpoint_format": "gptq_v2"}, 8, 8), w)
