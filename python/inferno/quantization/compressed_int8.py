@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from inferno.checkpoint.expected import TensorSpec
 from inferno.checkpoint.tensor import AnyTensor
+from inferno.errors import UnsupportedError
 from inferno.quantization.activation import Activation
 from inferno.quantization.blocks import Blocks
 from inferno.quantization.inputs import bound_inputs, check_inputs, input_tensors, int8_inputs, refuse_overflow
@@ -66,8 +67,13 @@ class CompressedInt8:
 
 def scheme(claim: Claim, parts: Mapping[str, AnyTensor], n: int, k: int, where: str) -> CompressedInt8:
     """The scheme that a claim and a layer's tensors agree on. UnsupportedError if it cannot run."""
-    assert claim.weights is not None
-    zero_points = not claim.weights.symmetric
+    args = claim.weights
+    assert args is not None
+    if args.type != "int":
+        raise UnsupportedError(
+            f"{where}: weights must be int where I8 weights are stored; got {args.num_bits}-bit {args.type}"
+        )
+    zero_points = not args.symmetric
     activation = int8_inputs(claim)
     refuse_overflow(k, activation, 255 if zero_points else 128, where)
     return CompressedInt8(Blocks.claimed(claim), zero_points, activation)
