@@ -1,282 +1,317 @@
-"""Quantized checkpoints in every published form, claims that do not hold, and each meaning of a U8 tensor."""
+"""Quantized checkpoints in every published form: those that run, and those that are refused by name."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from model_edits import CONFIG, Edit, Tensors, all_of, edit_config, edit_tensors
-from zoo.case import Case, refused
+from model_edits import CONFIG, Edit, all_of, edit_config
+from tiny import write_tiny
+from zoo.case import GOOD, Case, refused, runs, warned
+from zoo.quantized_parts import (
+    AQLM,
+    AWQ,
+    BITMASK,
+    BITNET,
+    BLOCKS,
+    BNB8,
+    EETQ,
+    FP4,
+    FP8,
+    FP8_TENSOR,
+    GPTQ,
+    GPTQ8,
+    GROUP,
+    HQQ,
+    INT8,
+    MARLIN24,
+    MLX,
+    MXFP4,
+    MXFP8,
+    NESTED,
+    NF4,
+    NVFP4,
+    PACKED,
+    PACKED8,
+    PACKED_ZEROS,
+    QUANTO,
+    QUANTO4,
+    TORCHAO,
+    UINT8,
+    Part,
+    Parts,
+    groups,
+    one,
+    rows,
+    scale,
+    shuffled,
+    stored,
+    without,
+)
 
-# A type, and a shape from those of the weight: n output and k input features.
-Part = tuple[str, Callable[[int, int], list[int]]]
-
-_LINEAR = re.compile(r"(.*_proj)\.weight")
-_BYTES = {"U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E8M0": 1, "I16": 2, "F16": 2, "BF16": 2, "I32": 4, "U32": 4, "F32": 4}
-_BYTES["I64"] = 8
-
-
-def full(n: int, k: int) -> list[int]:
-    return [n, k]
-
-
-def rows(n: int, k: int) -> list[int]:
-    return [n, 1]
-
-
-def one(n: int, k: int) -> list[int]:
-    return [1]
-
-
-def groups(n: int, k: int) -> list[int]:
-    return [n, max(k // 8, 1)]
-
-
-def half(n: int, k: int) -> list[int]:
-    return [n, k // 2]
-
-
-def eighth(n: int, k: int) -> list[int]:
-    return [n, -(-k // 8)]
-
-
-def transposed(n: int, k: int) -> list[int]:
-    return [max(k // 8, 1), n]
-
-
-def packed_transposed(n: int, k: int) -> list[int]:
-    return [k, max(n // 8, 1)]
-
-
-def inputs(n: int, k: int) -> list[int]:
-    return [k]
-
-
-def outputs(n: int, k: int) -> list[int]:
-    return [n]
-
-
-def blob(n: int, k: int) -> list[int]:
-    return [n * k // 2, 1]
+CT = "compressed-tensors"
+Args = dict[str, Any]
+CHANNEL: Args = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel", "dynamic": False}
+TOKEN: Args = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}
+W4: Args = {"num_bits": 4, "type": "int", "symmetric": True, "strategy": "group", "group_size": GROUP}
+E4M3: Args = {**CHANNEL, "type": "float"}
+STATIC: Args = {"num_bits": 8, "type": "float", "strategy": "tensor"}
 
 
-def scalar(n: int, k: int) -> list[int]:
-    return []
+def compressed(weights: Args | None, inputs: Args | None = None, form: str = "int-quantized", **more: Any) -> Args:
+    """A quantization_config of compressed-tensors with one group, and the head left alone."""
+    group = {"targets": ["Linear"], "weights": weights, "input_activations": inputs, "output_activations": None}
+    return {
+        "quant_method": CT,
+        "format": form,
+        "quantization_status": "compressed",
+        "ignore": ["lm_head"],
+        "config_groups": {"group_0": group},
+        **more,
+    }
 
 
-def stored(parts: dict[str, Part], *, where: str = "") -> Edit:
-    """Every linear layer (of which the name holds `where`) stored as these parts."""
-
-    def change(tensors: Tensors) -> None:
-        for name in [name for name in tensors if _LINEAR.fullmatch(name) and where in name]:
-            n, k = tensors.pop(name)[1]
-            for suffix, (dtype, shape) in parts.items():
-                dims = shape(n, k)
-                count = 1
-                for dim in dims:
-                    count *= dim
-                tensors[f"{name.removesuffix('.weight')}.{suffix}"] = (dtype, dims, bytes(count * _BYTES[dtype]))
-
-    return edit_tensors(change)
+def asymmetric(args: Args) -> Args:
+    return {**args, "symmetric": False}
 
 
-INT8: dict[str, Part] = {"weight": ("I8", full), "weight_scale": ("BF16", rows)}
-FP8: dict[str, Part] = {"weight": ("F8_E4M3", full), "weight_scale": ("BF16", rows)}
-PACKED: dict[str, Part] = {
-    "weight_packed": ("I32", eighth),
-    "weight_shape": ("I64", lambda n, k: [2]),
-    "weight_scale": ("BF16", groups),
-}
-NVFP4: dict[str, Part] = {
-    "weight_packed": ("U8", half),
-    "weight_scale": ("F8_E4M3", groups),
-    "weight_global_scale": ("F32", one),
-}
-MXFP4: dict[str, Part] = {"weight_packed": ("U8", half), "weight_scale": ("U8", groups)}
-MXFP8: dict[str, Part] = {"weight": ("F8_E4M3", full), "weight_scale": ("U8", groups)}
-AWQ: dict[str, Part] = {
-    "qweight": ("I32", packed_transposed),
-    "qzeros": ("I32", lambda n, k: [1, max(n // 8, 1)]),
-    "scales": ("F16", lambda n, k: [1, n]),
-}
-GPTQ: dict[str, Part] = {**AWQ, "qweight": ("I32", transposed), "g_idx": ("I32", inputs)}
-BNB8: dict[str, Part] = {"weight": ("I8", full), "SCB": ("F32", outputs), "weight_format": ("U8", scalar)}
-BNB4: dict[str, Part] = {
-    "weight": ("U8", blob),
-    "weight.absmax": ("F32", outputs),
-    "weight.quant_map": ("F32", lambda n, k: [16]),
-}
-NF4: dict[str, Part] = {**BNB4, "weight.quant_state.bitsandbytes__nf4": ("U8", lambda n, k: [90])}
-NESTED: dict[str, Part] = {
-    **NF4,
-    "weight.absmax": ("U8", outputs),
-    "weight.nested_absmax": ("F32", one),
-    "weight.nested_quant_map": ("F32", lambda n, k: [256]),
-}
-FP4: dict[str, Part] = {**BNB4, "weight.quant_state.bitsandbytes__fp4": ("U8", lambda n, k: [90])}
-BLOCKS: dict[str, Part] = {"weight": ("F8_E4M3", full), "weight_scale_inv": ("F32", one)}
-TORCHAO: dict[str, Part] = {"_weight_qdata": ("I8", full), "_weight_scale": ("F32", rows)}
-QUANTO: dict[str, Part] = {"weight._data": ("I8", full), "weight._scale": ("BF16", rows), "input_scale": ("BF16", one)}
-QUANTO4: dict[str, Part] = {
-    "weight._data": ("U8", half),
-    "weight._scale": ("BF16", rows),
-    "weight._shift": ("U8", rows),
-}
-MLX: dict[str, Part] = {"weight": ("U32", eighth), "scales": ("F16", groups), "biases": ("F16", groups)}
-UINT8: dict[str, Part] = {"weight": ("U8", full), "weight_scale": ("F16", rows), "weight_zero_point": ("U8", rows)}
-MARLIN24: dict[str, Part] = {"weight_packed": ("I32", half), "scale_packed": ("F16", groups), "meta": ("I16", groups)}
-BITMASK: dict[str, Part] = {"compressed": ("BF16", half), "bitmask": ("U8", eighth), "shape": ("I64", lambda n, k: [2])}
-HQQ: dict[str, Part] = {"W_q": ("U8", half), "scale": ("F16", groups), "zero": ("F16", groups)}
-EETQ: dict[str, Part] = {"weight": ("I8", lambda n, k: [k, n]), "weight_scales": ("F16", outputs)}
-AQLM: dict[str, Part] = {
-    "codes": ("I16", groups),
-    "codebooks": ("F16", lambda n, k: [1, 256, 1, 8]),
-    "scales": ("F16", rows),
-}
-BITNET: dict[str, Part] = {"weight": ("U8", lambda n, k: [n // 4 or 1, k]), "weight_scale": ("BF16", one)}
+def gptq(**more: Any) -> Args:
+    return {"quant_method": "gptq", "bits": 4, "group_size": GROUP, "desc_act": False, "sym": True, **more}
 
 
-def claimed(name: str, scheme: str, told: str, edit: Callable[[Path], object], **config: Any) -> Case:
-    """A model whose config has this quantization_config."""
+def awq(**more: Any) -> Args:
+    return {"quant_method": "awq", "bits": 4, "group_size": GROUP, "zero_point": True, "version": "gemm", **more}
+
+
+def bnb(**more: Any) -> Args:
+    return {"quant_method": "bitsandbytes", "llm_int8_threshold": 6.0, **more}
+
+
+def quantized(parts: Parts, config: Args, *edits: Edit) -> Edit:
+    """The good model stored so, with this quantization_config."""
+    return all_of(*edits, stored(parts), edit_config(quantization_config=config))
+
+
+def whole_blocks(folder: Path) -> None:
+    """A model whose rows hold whole blocks of 32, as bitsandbytes' 4-bit codes need here."""
+    write_tiny(folder, {**GOOD, "intermediate_size": 64}, tokenizer=True)
+
+
+def ready(name: str, scheme: str, parts: Parts, config: Args, *edits: Edit) -> Case:
+    return runs(name, quantized(parts, config, *edits), scheme=scheme)
+
+
+INPUT_SCALE = {"input_scale": scale("F32", one)}
+INPUT_ZERO = {"input_zero_point": Part("I8", one, lambda n, k: b"\xfb")}
+INT8_ZEROS = {"weight_zero_point": Part("I8", rows, lambda n, k: b"\x03")}
+G_IDX = {"weight_g_idx": Part("I32", lambda n, k: [k], shuffled)}
+INT_STATIC: Args = {"num_bits": 8, "strategy": "tensor"}
+READY = [
+    ready("W8A8", "int-quantized", INT8, compressed(CHANNEL, TOKEN, version="0.9.0")),
+    ready("W8A8 with asymmetric inputs", "int-quantized", INT8, compressed(CHANNEL, asymmetric(TOKEN))),
+    ready("W8A8 with static inputs", "int-quantized", {**INT8, **INPUT_SCALE}, compressed(CHANNEL, INT_STATIC)),
+    ready(
+        "W8A8 with static asymmetric inputs",
+        *("int-quantized", {**INT8, **INPUT_SCALE, **INPUT_ZERO}),
+        compressed(CHANNEL, asymmetric(INT_STATIC)),
+    ),
+    ready("W8A8, asymmetric", "int-quantized", {**INT8, **INT8_ZEROS}, compressed(asymmetric(CHANNEL), TOKEN)),
+    ready(
+        "W8A8 per tensor",
+        "int-quantized",
+        {**INT8, "weight_scale": scale("F32", one)},
+        compressed({"num_bits": 8}, TOKEN),
+    ),
+    ready(
+        "W8A8 by groups",
+        *("int-quantized", {**INT8, "weight_scale": scale("F16", groups)}),
+        compressed({"num_bits": 8, "group_size": GROUP}, TOKEN),
+    ),
+    ready(
+        "W8A8 in blocks",
+        *("int-quantized", {**INT8, "weight_scale": scale("F32", lambda n, k: [-(-n // 16), -(-k // 16)])}),
+        compressed({"num_bits": 8, "block_structure": "16x16"}, TOKEN),
+    ),
+    ready("W4A8, stored unpacked", "int-quantized", INT8, compressed({**CHANNEL, "num_bits": 4}, TOKEN)),
+    ready("int8 weights alone, as I8", "int-quantized", INT8, compressed(CHANNEL)),
+    ready("W8A8 as it was once named", "int-quantized", INT8, compressed(CHANNEL, TOKEN, "naive-quantized")),
+    ready(
+        "W8A8 by the name of its preset",
+        "int-quantized",
+        INT8,
+        {**compressed(None), "config_groups": {"W8A8": ["Linear"]}},
+    ),
+    ready(
+        "W8A8, frozen as old writers say",
+        "int-quantized",
+        INT8,
+        compressed(CHANNEL, TOKEN, quantization_status="frozen"),
+    ),
+    ready(
+        "W8A8 with a dense sparsity",
+        *("int-quantized", INT8),
+        compressed(CHANNEL, TOKEN, sparsity_config={"format": "dense", "global_sparsity": 0.1}),
+    ),
+    ready(
+        "W8A8 whose symmetric zeros are stored",
+        "int-quantized",
+        {**INT8, "weight_zero_point": Part("I8", rows)},
+        compressed(CHANNEL, TOKEN),
+    ),
+    ready("unsigned int8", "uint8", UINT8, compressed(asymmetric(CHANNEL), TOKEN)),
+    ready("unsigned int8 weights alone", "uint8", UINT8, compressed(asymmetric(CHANNEL))),
+    ready("W4A16", "pack-quantized", PACKED, compressed(W4, None, "pack-quantized")),
+    ready(
+        "W4A16, asymmetric",
+        "pack-quantized",
+        {**PACKED, "weight_zero_point": PACKED_ZEROS},
+        compressed(asymmetric(W4), None, "pack-quantized"),
+    ),
+    ready(
+        "W4A16 per channel",
+        "pack-quantized",
+        {**PACKED, "weight_scale": scale("F32", rows)},
+        compressed({"num_bits": 4, "group_size": -1}, None, "pack-quantized"),
+    ),
+    ready(
+        "W4A16 with an order of columns",
+        "pack-quantized",
+        {**PACKED, **G_IDX},
+        compressed({**W4, "actorder": "group"}, None, "pack-quantized"),
+    ),
+    ready(
+        "W4A16 with a static order",
+        "pack-quantized",
+        PACKED,
+        compressed({**W4, "actorder": "static"}, None, "pack-quantized"),
+    ),
+    ready("W8A16", "pack-quantized", PACKED8, compressed({**W4, "num_bits": 8}, None, "pack-quantized")),
+    ready("FP8 per channel", "float-quantized", FP8, compressed(E4M3, {**TOKEN, "type": "float"}, "float-quantized")),
+    ready("FP8 per tensor, static", "float-quantized", FP8_TENSOR, compressed(STATIC, STATIC, "float-quantized")),
+    ready("FP8 weights alone", "float-quantized", FP8, compressed(E4M3, None, "naive-quantized")),
+    ready(
+        "FP8 in blocks, of compressed-tensors",
+        *("float-quantized", {**FP8, "weight_scale": scale("F32", lambda n, k: [-(-n // 16), -(-k // 16)])}),
+        compressed(
+            {**STATIC, "strategy": "block", "block_structure": [16, 16]},
+            {**STATIC, "strategy": "group", "group_size": GROUP, "dynamic": True},
+            "float-quantized",
+        ),
+    ),
+    ready("fp8 in blocks", "fp8-block", BLOCKS, {"quant_method": "fp8", "weight_block_size": [16, 16]}),
+    ready("fp8 per tensor", "float-quantized", FP8_TENSOR, {"quant_method": "fp8", "activation_scheme": "static"}),
+    ready("GPTQ", "gptq", GPTQ, gptq(checkpoint_format="gptq")),
+    ready("GPTQ v2", "gptq", GPTQ, gptq(checkpoint_format="gptq_v2")),
+    ready("GPTQ in 8 bits", "gptq", GPTQ8, gptq(bits=8)),
+    ready("GPTQ without g_idx", "gptq", without(GPTQ, "g_idx"), gptq()),
+    ready(
+        "GPTQ with an order of columns",
+        "gptq",
+        {**GPTQ, "g_idx": Part("I32", lambda n, k: [k], shuffled)},
+        gptq(desc_act=True),
+    ),
+    ready("AWQ", "awq", AWQ, awq()),
+    ready("bitsandbytes in 8 bits", "bitsandbytes-int8", BNB8, bnb(load_in_8bit=True)),
+    ready(
+        "bitsandbytes nf4", "bitsandbytes-4bit", NF4, bnb(load_in_4bit=True, bnb_4bit_quant_type="nf4"), whole_blocks
+    ),
+    ready(
+        "bitsandbytes nf4, nested",
+        "bitsandbytes-4bit",
+        NESTED,
+        bnb(load_in_4bit=True, bnb_4bit_quant_type="nf4"),
+        whole_blocks,
+    ),
+    ready("bitsandbytes fp4", "bitsandbytes-4bit", FP4, bnb(load_in_4bit=True), whole_blocks),
+    runs(
+        "W8A8 under the first name of the key",
+        all_of(stored(INT8), edit_config(compression_config=compressed(CHANNEL, TOKEN))),
+        scheme="int-quantized",
+    ),
+    runs(
+        "two schemes in one model",
+        all_of(
+            stored(FP8, where="q_proj"),
+            stored(INT8, where=".mlp."),
+            edit_config(
+                quantization_config={
+                    "quant_method": CT,
+                    "format": "mixed-precision",
+                    "config_groups": {
+                        "a": {"targets": ["re:.*mlp.*"], "weights": CHANNEL, "format": "int-quantized"},
+                        "b": {"targets": ["re:.*q_proj"], "weights": E4M3, "format": "float-quantized"},
+                    },
+                }
+            ),
+        ),
+        scheme="int-quantized",
+    ),
+    warned(
+        "W8A8 that asks for a rounded cache",
+        quantized(INT8, compressed(CHANNEL, TOKEN, kv_cache_scheme={"num_bits": 8, "type": "float"})),
+        *("kv-cache-scheme", "{folder}/" + CONFIG),
+        "kv_cache_scheme asks for keys and values rounded to 8-bit float; Inferno keeps them in its own cache's type",
+        scheme="int-quantized",
+    ),
+]
+
+
+def refused_claim(name: str, scheme: str, parts: Parts, message: str, **config: Any) -> Case:
+    """A form that is known, and not run; the config's word for it is refused."""
+    where = "{folder}/" + CONFIG
     return refused(
-        name,
-        all_of(edit, edit_config(quantization_config=config)),
-        *("unsupported", "{folder}/" + CONFIG),
-        f"quantized checkpoints are not implemented; {told}; use the model's F32, F16 or BF16 checkpoint",
-        scheme=scheme,
+        name, quantized(parts, config), "unsupported", where, f"quantization_config: {message}", scheme=scheme
     )
 
 
-def published(name: str, scheme: str, parts: dict[str, Part], method: str, **config: Any) -> Case:
-    """A form that a library writes, and that is recognised."""
-    form = f', format "{config["format"]}"' if "format" in config else ""
-    told = f'got quant_method "{method}"{form}; tensors are stored as {scheme}'
-    return claimed(name, scheme, told, stored(parts), quant_method=method, **config)
+def other_method(
+    name: str, scheme: str, parts: Parts, method: str, told: str = "get the model in", **more: Any
+) -> Case:
+    message = f'quant_method must be one of {CT}, gptq, awq, bitsandbytes, fp8; got "{method}"; {told}'
+    return refused_claim(name, scheme, parts, message, quant_method=method, **more)
 
 
-def compressed(form: str, scheme: str, parts: dict[str, Part], note: str = "", **config: Any) -> Case:
-    return published(f"compressed-tensors {form}{note}", scheme, parts, "compressed-tensors", format=form, **config)
+def other_format(form: str, scheme: str, parts: Parts) -> Case:
+    message = (
+        "format must be one of int-quantized, pack-quantized, float-quantized, naive-quantized, mixed-precision; got "
+        f'"{form}"; get the model as'
+    )
+    return refused_claim(form, scheme, parts, message, **compressed(CHANNEL, None, form))
 
 
-def foreign(name: str, parts: dict[str, Part], method: str) -> Case:
-    """A form that is not known, which is refused all the same."""
-    told = f'got quant_method "{method}"; tensors are stored in a form that fits no known scheme'
-    return claimed(name, "unknown", told, stored(parts), quant_method=method)
+KNOWN = [
+    other_format("nvfp4-pack-quantized", "nvfp4", NVFP4),
+    other_format("mxfp4-pack-quantized", "mxfp4", MXFP4),
+    other_format("mxfp8-quantized", "mxfp8", MXFP8),
+    other_format("marlin-24", "unknown", MARLIN24),
+    other_format("sparse-bitmask", "unknown", BITMASK),
+    other_format("dense", "int-quantized", INT8),
+    other_method("fbgemm's fp8", "float-quantized", FP8, "fbgemm_fp8", "its inputs are clamped to activation_scale_ub"),
+    other_method("modelopt's fp8", "float-quantized", FP8_TENSOR, "modelopt", quant_algo="FP8"),
+    other_method("modelopt's nvfp4", "nvfp4", NVFP4, "modelopt", quant_algo="NVFP4"),
+    other_method("torchao", "torchao", TORCHAO, "torchao"),
+    other_method("quanto", "quanto", QUANTO, "quanto"),
+    other_method("quanto in 4 bits", "quanto", QUANTO4, "quanto"),
+    *(
+        other_method(method, "unknown", parts, method)
+        for method, parts in (("hqq", HQQ), ("eetq", EETQ), ("aqlm", AQLM), ("bitnet", BITNET))
+    ),
+]
 
 
-def at_odds(name: str, scheme: str, conflict: str, parts: dict[str, Part], **config: Any) -> Case:
-    """Config and tensors say different things."""
-    return claimed(name, scheme, conflict, stored(parts), **config)
-
-
-def unclaimed(name: str, scheme: str, parts: dict[str, Part], message: str) -> Case:
+def unclaimed(name: str, scheme: str, parts: Parts) -> Case:
     """Quantized tensors, and a config that says nothing of it."""
-    return refused(name, stored(parts), "checkpoint", "{folder}", message, scheme=scheme)
+    told = "(these look quantized, but config.json has no quantization_config)"
+    return refused(name, stored(parts), "checkpoint", "{folder}", told, scheme=scheme)
 
 
-def nothing(folder: Path) -> None:
-    """The tensors stay plain."""
-
-
-SCALE: Part = ("F32", one)
-PUBLISHED = [
-    compressed("int-quantized", "int-quantized", INT8, version="0.9.0", quantization_status="compressed"),
-    compressed("int-quantized", "int-quantized", {**INT8, "input_scale": SCALE}, ", static inputs"),
-    compressed("int-quantized", "int-quantized", {**INT8, "weight_zero_point": ("I8", rows)}, ", asymmetric"),
-    compressed("naive-quantized", "int-quantized", INT8),
-    compressed("float-quantized", "float-quantized", FP8),
-    compressed("pack-quantized", "pack-quantized", PACKED),
-    compressed("pack-quantized", "pack-quantized", {**PACKED, "weight_zero_point": ("I32", groups)}, ", asymmetric"),
-    compressed("pack-quantized", "pack-quantized", {**PACKED, "weight_g_idx": ("I32", inputs)}, ", reordered"),
-    compressed("nvfp4-pack-quantized", "nvfp4", NVFP4),
-    compressed("nvfp4-pack-quantized", "nvfp4", {**NVFP4, "input_global_scale": SCALE}, ", static inputs"),
-    compressed("mxfp4-pack-quantized", "mxfp4", MXFP4),
-    compressed("mxfp8-quantized", "mxfp8", MXFP8),
-    compressed("int-quantized", "uint8", UINT8, ", unsigned"),
-    published("GPTQ", "gptq", GPTQ, "gptq", bits=4, checkpoint_format="gptq"),
-    published("GPTQ v2", "gptq", GPTQ, "gptq", bits=4, checkpoint_format="gptq_v2"),
-    published("GPTQ in 8 bits", "gptq", GPTQ, "gptq", bits=8),
-    published("GPTQ without g_idx", "gptq", {k: v for k, v in GPTQ.items() if k != "g_idx"}, "gptq", bits=4),
-    published("AWQ", "awq", AWQ, "awq", bits=4, version="gemm"),
-    published("bitsandbytes in 8 bits", "bitsandbytes-int8", BNB8, "bitsandbytes", load_in_8bit=True),
-    published("bitsandbytes nf4", "bitsandbytes-4bit", NF4, "bitsandbytes", load_in_4bit=True),
-    published("bitsandbytes nf4, nested", "bitsandbytes-4bit", NESTED, "bitsandbytes", load_in_4bit=True),
-    published("bitsandbytes fp4", "bitsandbytes-4bit", FP4, "bitsandbytes", load_in_4bit=True),
-    published("fp8 in blocks", "fp8-block", BLOCKS, "fp8", weight_block_size=[128, 128]),
-    published("fp8 by rows", "float-quantized", FP8, "fp8"),
-    published("fbgemm's fp8", "float-quantized", FP8, "fbgemm_fp8"),
-    published("modelopt's fp8", "float-quantized", {**FP8, "input_scale": SCALE}, "modelopt", quant_algo="FP8"),
-    published("modelopt's nvfp4", "nvfp4", NVFP4, "modelopt", quant_algo="NVFP4"),
-    published("torchao", "torchao", TORCHAO, "torchao"),
-    published("quanto", "quanto", QUANTO, "quanto"),
-    published("quanto in 4 bits", "quanto", QUANTO4, "quanto"),
-]
-FOREIGN = [
-    foreign("hqq", HQQ, "hqq"),
-    foreign("eetq", EETQ, "eetq"),
-    foreign("aqlm", AQLM, "aqlm"),
-    foreign("bitnet", BITNET, "bitnet"),
-    foreign("marlin-24", MARLIN24, "compressed-tensors"),
-    foreign("a bitmask of what is not zero", BITMASK, "compressed-tensors"),
-    foreign("plain weights with scales", {"weight": ("BF16", full), "weight_scale": ("BF16", rows)}, "fp8"),
-    foreign("int8 without scales", {"weight": ("I8", full)}, "compressed-tensors"),
-]
-PLAIN = "quantization_config is given, yet no tensor is stored in a quantized form"
-AS_INT8 = "tensors are stored as int-quantized, yet quantization_config"
-CT = 'got quant_method "compressed-tensors"'
-CLAIMS = [
-    claimed(
-        "a claim beside plain tensors",
-        "unknown",
-        f'got quant_method "gptq"; {PLAIN}',
-        nothing,
-        quant_method="gptq",
-        bits=4,
-    ),
-    claimed("an empty claim", "unknown", f"got no quant_method; {PLAIN}", nothing),
-    claimed("a method of no name", "unknown", f"got quant_method 3; {PLAIN}", nothing, quant_method=3),
-    at_odds(
-        "GPTQ's tensors, AWQ's name",
-        *(
-            "gptq",
-            'got quant_method "awq"; tensors are stored as gptq, yet quantization_config says quant_method "awq"',
-            GPTQ,
-        ),
-        quant_method="awq",
-    ),
-    at_odds(
-        "a list of methods",
-        *("int-quantized", f'got quant_method ["a", "b"]; {AS_INT8} says quant_method ["a", "b"]'),
-        INT8,
-        quant_method=["a", "b"],
-    ),
-    at_odds(
-        "no method beside int8",
-        *("int-quantized", f"got no quant_method; {AS_INT8} has no quant_method", INT8),
-    ),
-    claimed(
-        "two schemes in one model",
-        *("int-quantized", f"{CT}; layers are stored in different schemes: float-quantized, int-quantized"),
-        all_of(stored(FP8, where="q_proj"), stored(INT8, where=".mlp.")),
-        quant_method="compressed-tensors",
-    ),
-    claimed(
-        "some layers left plain",
-        *("int-quantized", f"{CT}; tensors are stored as int-quantized"),
-        stored(INT8, where=".mlp."),
-        quant_method="compressed-tensors",
-    ),
-]
-LOOKS = "(these look quantized, but config.json has no quantization_config)"
 UNCLAIMED = [
-    unclaimed("int8 without a config", "int-quantized", INT8, LOOKS),
-    unclaimed("GPTQ without a config", "gptq", GPTQ, LOOKS),
-    unclaimed("AWQ without a config", "awq", AWQ, LOOKS),
-    unclaimed("nf4 without a config", "bitsandbytes-4bit", NF4, LOOKS),
-    unclaimed("nvfp4 without a config", "nvfp4", NVFP4, LOOKS),
-    unclaimed("mlx", "mlx", MLX, LOOKS),
-    unclaimed("torchao without a config", "torchao", TORCHAO, LOOKS),
+    unclaimed("int8 without a config", "int-quantized", INT8),
+    unclaimed("GPTQ without a config", "gptq", GPTQ),
+    unclaimed("AWQ without a config", "awq", AWQ),
+    unclaimed("nf4 without a config", "bitsandbytes-4bit", NF4),
+    unclaimed("nvfp4 without a config", "nvfp4", NVFP4),
+    unclaimed("mlx", "mlx", MLX),
+    unclaimed("torchao without a config", "torchao", TORCHAO),
 ]
-CASES = [*PUBLISHED, *FOREIGN, *CLAIMS, *UNCLAIMED]
+CASES = [*READY, *KNOWN, *UNCLAIMED]

@@ -15,10 +15,10 @@ from inferno.config.lint import RULES
 from inferno.errors import InfernoError
 from inferno.findings import SEVERITIES, Finding
 from inferno.quantization.recognize import SIGNATURES
-from zoo import configs, containers, filesystem, layouts, lint, mapping, quantized, shards, tokenizers
+from zoo import configs, containers, filesystem, layouts, lint, malformed, mapping, quantized, shards, tokenizers
 from zoo.case import Case
 
-HOUSES = [containers, shards, filesystem, configs, quantized, mapping, layouts, lint, tokenizers]
+HOUSES = [containers, shards, filesystem, configs, quantized, malformed, mapping, layouts, lint, tokenizers]
 CASES = [case for house in HOUSES for case in house.CASES]
 ModelOf = Callable[[Case], Path]
 
