@@ -110,10 +110,20 @@ AT_ODDS = [
         "packed weights, said to be FP8",
         PACKED,
         compressed(E4M3, None, "float-quantized"),
-        f"{GROUP_0}: weights must be",
+        f"{GROUP_0}: format must agree",
     ),
     claim(
         "unsigned weights, said to be symmetric", UINT8, W8A8, f"{GROUP_0}: weights must be 8-bit int and not symmetric"
+    ),
+    claim(
+        "int8 in rows, said to be packed",
+        *(INT8, compressed(CHANNEL, None, "pack-quantized")),
+        f"{GROUP_0}: format must agree with the tensors, which are stored as int-quantized (weight I8, weight_scale",
+    ),
+    claim(
+        "packed weights, said to be in rows",
+        *(PACKED, compressed(W4)),
+        f"{GROUP_0}: format must agree with the tensors, which are stored as pack-quantized (weight_packed I32",
     ),
     claim(
         "int8 without scales", {"weight": Part("I8", full)}, W8A8, f'{GROUP_0}: quant_method "{CT}": {FORM} (weight I8)'

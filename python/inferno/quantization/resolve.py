@@ -30,6 +30,13 @@ SCHEMES: Mapping[str, str] = {
     "bitsandbytes-int8": "bitsandbytes_int8",
     "bitsandbytes-4bit": "bitsandbytes_4bit",
 }
+# What compressed-tensors calls them; naive-quantized is an old name for two.
+_FORMATS: Mapping[str, tuple[str, ...]] = {
+    "int-quantized": ("int-quantized", "naive-quantized"),
+    "uint8": ("int-quantized", "naive-quantized"),
+    "pack-quantized": ("pack-quantized",),
+    "float-quantized": ("float-quantized", "naive-quantized"),
+}
 _REPAIR = "use the model's F32, F16 or BF16 checkpoint, or one in a scheme that runs (docs/quantization.md)"
 
 
@@ -122,6 +129,11 @@ def _judge(
         raise UnsupportedError(
             f"{claim.where}: quant_method must agree with the tensors, which are stored as {form} ({told}); got "
             f"{show(method)}; {_REPAIR}"
+        )
+    if claim.format and claim.format not in _FORMATS.get(form, (claim.format,)):
+        raise UnsupportedError(
+            f"{claim.where}: format must agree with the tensors, which are stored as {form} ({told}); got "
+            f"{show(claim.format)}; {_REPAIR}"
         )
     if form not in SCHEMES:
         raise UnsupportedError(f"{claim.where}: the scheme {form} ({told}) is not implemented; {_REPAIR}")
