@@ -131,8 +131,8 @@ CASES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "activation": (edit_config(hidden_act="gelu"), ['{folder}/config.json: hidden_act must be "silu"; got "gelu"']),
     "rope type": (edit_config(rope_parameters=ROPE), ["{folder}/config.json: rope", "yarn2"]),
     "quantized": (
-        edit_config(quantization_config={"quant_method": "gptq", "bits": 4}),
-        ["{folder}/config.json: quantization_config must be absent or null", '"gptq"', "use the model's F32, F16 or"],
+        edit_config(quantization_config={"quant_method": "torchao"}),
+        ["{folder}/config.json: quantization_config: quant_method must be one of", '"torchao"', "get the model in"],
     ),
     "config not JSON": (write("config.json", b"{"), ["{folder}/config.json: must be JSON"]),
     "GGUF": (gguf, ["{folder}/m.gguf: must be safetensors; got a GGUF file; import it with `inferno import"]),
