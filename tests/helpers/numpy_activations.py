@@ -81,11 +81,21 @@ def absmax_as_written(x: np.ndarray) -> Rounded:
     return Rounded(_values(np.rint(scaled), scale), _to_tie(scaled[scaled > -127.49]))
 
 
-def range_as_served(x: np.ndarray) -> Rounded:
-    """scale = (high - low) / 255, zero = round(-128 - low / scale), code = clamp(round(x * (1 / scale)) + zero)."""
-    low, high = x.min(axis=-1, keepdims=True), x.max(axis=-1, keepdims=True)
+def _range(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """scale = (high - low) / 255, and -128 - low / scale, which rounds to the zero point; low <= 0 <= high."""
+    low, high = (np.asarray(end, dtype=x.dtype) for end in (np.minimum(x, 0), np.maximum(x, 0)))
+    low, high = low.min(axis=-1, keepdims=True), high.max(axis=-1, keepdims=True)
     scale = (high - low) / x.dtype.type(255)
-    start = x.dtype.type(-128) - _divided(low, scale)
+    return scale, x.dtype.type(-128) - _divided(low, scale)
+
+
+def range_as_served(x: np.ndarray) -> Rounded:
+    """code = clamp(round(x * (1 / scale)) + zero).
+
+    Rows of one sign are rounded with a range that holds 0, here as below. vLLM itself takes their range as it is, which
+    puts the zero point outside int8; no row behind a norm is such a one.
+    """
+    scale, start = _range(x)
     zero = np.rint(start)
     scaled = x * _divided(1, scale)
     codes = np.clip(np.rint(scaled) + zero, -128, 127)
@@ -94,11 +104,9 @@ def range_as_served(x: np.ndarray) -> Rounded:
 
 
 def range_as_written(x: np.ndarray) -> Rounded:
-    """scale likewise, the range first extended to hold 0; zero clamped; code = round(clamp(x / scale + zero))."""
-    zero_of = x.dtype.type(0)
-    low, high = np.minimum(x.min(axis=-1, keepdims=True), zero_of), np.maximum(x.max(axis=-1, keepdims=True), zero_of)
-    scale = (high - low) / x.dtype.type(255)
-    start = np.clip(x.dtype.type(-128) - _divided(low, scale), -128, 127)
+    """zero clamped; code = round(clamp(x / scale + zero))."""
+    scale, start = _range(x)
+    start = np.clip(start, -128, 127)
     zero = np.rint(start)
     scaled = _divided(x, scale + np.zeros_like(x)) + zero
     codes = np.rint(np.clip(scaled, -128, 127))
