@@ -280,6 +280,7 @@ def test_compressed_tensors_that_do_not_run(config: dict[str, Any], message: str
         ),
         (compressed(ignore=["re:" + ".*" * 8]), "the regexes of targets and ignore must be simpler or fewer"),
         (compressed(ignore="lm_head"), 'ignore: must be a list of names; got "lm_head"'),
+        (compressed(ignore=0), "ignore: must be a list of names; got 0"),
         (compressed(format=1), "format must be a string; got 1"),
         (compressed(quantization_status=1), "quantization_status must be a string; got 1"),
         (with_weights(type="float"), 'weights.type must be "int" for the format int-quantized; got "float"'),
@@ -505,6 +506,10 @@ def test_what_does_not_run(config: dict[str, Any], message: str) -> None:
             "llm_int8_threshold must be a finite number 0 or above 0; got -1",
         ),
         (bnb(load_in_8bit="yes"), 'load_in_8bit must be true or false; got "yes"'),
+        (
+            bnb(load_in_8bit=True, _load_in_8bit=False),
+            "load_in_8bit and _load_in_8bit must agree; got true and false",
+        ),
         (fp8(activation_scheme="row"), 'activation_scheme must be "dynamic" or "static"; got "row"'),
         (
             fp8(weight_block_size=[128]),

@@ -25,9 +25,7 @@ _KNOWN = frozenset((_READ + " " + _INFORMATIONAL).split())
 def read(fields: Fields) -> Claims:
     """The claims of a quantization_config of bitsandbytes. Raises ConfigError and UnsupportedError."""
     refuse_unknown(fields, _KNOWN)
-    # transformers has written either name, and both.
-    in_8bit = fields.boolean("load_in_8bit", fields.boolean("_load_in_8bit", False))
-    in_4bit = fields.boolean("load_in_4bit", fields.boolean("_load_in_4bit", False))
+    in_8bit, in_4bit = _flag(fields, "load_in_8bit"), _flag(fields, "load_in_4bit")
     if in_8bit == in_4bit:
         raise ConfigError(
             f"{fields.where}: one of load_in_8bit and load_in_4bit must be true; got {'both' if in_8bit else 'neither'}"
@@ -39,6 +37,15 @@ def read(fields: Fields) -> Claims:
     # A list replaces the one that transformers takes unasked.
     skips = read_skips(fields, "llm_int8_skip_modules") or Skips((HEAD,))
     return Claims(lambda module: None if module in skips else claim)
+
+
+def _flag(fields: Fields, key: str) -> bool:
+    """A flag that transformers has written under its name, with an underscore before it, or both."""
+    told = fields.boolean(f"_{key}", False)
+    flag = fields.boolean(key, told)
+    if fields.get(f"_{key}") is not None and flag != told:
+        raise ConfigError(f"{fields.where}: {key} and _{key} must agree; got {show(flag)} and {show(told)}")
+    return flag
 
 
 def _int8(fields: Fields) -> tuple[str, QuantArgs]:

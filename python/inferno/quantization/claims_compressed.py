@@ -48,7 +48,8 @@ def read(fields: Fields) -> Claims:
     """The claims of a compressed-tensors quantization_config. Raises ConfigError and UnsupportedError."""
     refuse_unknown(fields, _KNOWN)
     _refuse_other_arithmetic(fields)
-    ignore = Targets(fields.get("ignore") or [], f"{fields.where}: ignore")
+    ignored = fields.get("ignore")
+    ignore = Targets([] if ignored is None else ignored, f"{fields.where}: ignore")
     named = fields.get("config_groups")
     if not isinstance(named, Mapping) or not named:
         raise fields.bad("config_groups", "an object that names at least one group", named)
