@@ -75,14 +75,20 @@ def _bitsandbytes(head: bool = False, **settings: Any) -> Write:
 
 
 FP8 = {"type": "float"}
+# Layers that share an input round it in ways of their own, or not at all.
 MIXED = {
     "group_0": {
-        "targets": ["re:.*self_attn.*"],
+        "targets": ["re:.*self_attn\\.(q|k)_proj", "re:.*up_proj"],
         "weights": _weights("channel"),
         "input_activations": TOKEN,
     },
-    "group_1": {"targets": ["re:.*(gate|up)_proj"], "weights": _weights("group", 4, group_size=32)},
-    "group_2": {"targets": ["model.layers.1.mlp.down_proj"], "weights": _weights("channel", 8)},
+    "group_1": {
+        "targets": ["re:.*v_proj"],
+        "weights": _weights("tensor"),
+        "input_activations": {**STATIC, **ASYMMETRIC},
+    },
+    "group_2": {"targets": ["re:.*gate_proj"], "weights": _weights("group", 4, group_size=32)},
+    "group_3": {"targets": ["model.layers.1.mlp.down_proj"], "weights": _weights("channel", 8)},
 }
 WRITERS: dict[str, Write] = {
     "w8a8_channel": _compressed(_weights("channel"), TOKEN),
