@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from coded_weights import make_coded
 from inferno import _core
 from inferno.analysis import analyze_folder, make_plan
 from inferno.capability import (
@@ -82,6 +83,18 @@ def matmul(w: Callable[..., np.ndarray], isa: str) -> None:
     assert (out == 10).all()
 
 
+def matmul_coded(kind: str, isa: str) -> None:
+    out, coded = empty(2, 8), make_coded(kind, 8, 8, exact=True)
+    _core.matmul_coded(out, ones(2, 8), coded.weight, isa=isa)
+    assert (out == coded.w.sum(axis=1)).all()
+
+
+def round_e4m3(w: Callable[..., np.ndarray], isa: str) -> None:
+    out = empty(2, 9)
+    _core.round_e4m3(out, 3 * ones(2, 9), isa=isa)
+    assert (out == 3).all()
+
+
 def rope_angles(w: Callable[..., np.ndarray], isa: str) -> None:
     out = empty(1, 4)
     _core.rope_angles(out, numbers([0]), ones(2), 2.0, isa=isa)
@@ -140,6 +153,8 @@ def exp_weights(w: Callable[..., np.ndarray], isa: str) -> None:
     assert sums[0] == 9 << 40  # mass is counted in 2^-40
 
 
+# Operations whose weights are codes, not stored numbers: they take a kind of code.
+RUNS_CODED: dict[str, Callable[[str, str], None]] = {"matmul_coded": matmul_coded}
 RUNS: dict[str, Callable[[Callable[..., np.ndarray], str], None]] = {
     "embedding": embedding,
     "rmsnorm": rmsnorm,
@@ -149,6 +164,7 @@ RUNS: dict[str, Callable[[Callable[..., np.ndarray], str], None]] = {
     "rope_interleaved": rope(interleaved=True),
     "kv_write": kv_write,
     "attention": attention,
+    "round_e4m3": round_e4m3,
     "silu_mul": silu_mul,
     "group_max": group_max,
     "collect": collect,
@@ -185,13 +201,16 @@ def test_every_fallback_has_its_cost_and_no_other_has() -> None:
 @pytest.mark.parametrize(("operation", "weight_type"), KERNELS)
 def test_what_the_table_promises_runs(operation: str, weight_type: str, isa: str) -> None:
     assert isinstance(choose(operation, weight_type, isa, variants()), Kernel)
+    if operation in RUNS_CODED:
+        RUNS_CODED[operation](weight_type.lower(), isa)
+        return
     kind = "f32" if weight_type == NO_WEIGHT else weight_type.lower()
     # The cache, which is ours, lies aligned; weights lie as their file has them.
     RUNS[operation](lambda *shape: stored(ones(*shape), kind, 0 if operation in ("kv_write", "attention") else 1), isa)
 
 
 # An array of U16 is one of BF16: the type's name tells, which the binding does not see.
-@pytest.mark.parametrize("operation", WEIGHTED)
+@pytest.mark.parametrize("operation", [operation for operation in WEIGHTED if operation not in RUNS_CODED])
 @pytest.mark.parametrize("dtype", [dtype for dtype in DTYPES if dtype not in (*STORED, "U16")])
 def test_the_binding_refuses_what_the_table_refuses(operation: str, dtype: str, isa: str) -> None:
     assert isinstance(choose(operation, dtype, isa, variants()), Refusal)

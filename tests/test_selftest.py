@@ -9,7 +9,8 @@ import pytest
 
 from inferno import _core, capability
 from inferno.selftest import check, run_selftest
-from inferno.selftest_cases import Case, cases
+from inferno.selftest_case import Case
+from inferno.selftest_cases import cases
 
 
 def test_every_kernel_is_tried():

@@ -73,6 +73,8 @@ void bind_embedding(py::module_& m, ProgramClass& program);
 void bind_rmsnorm(py::module_& m, ProgramClass& program);
 void bind_coded(py::module_& m);
 void bind_matmul(py::module_& m, ProgramClass& program);
+void bind_matmul_coded(py::module_& m, ProgramClass& program);
+void bind_round_e4m3(py::module_& m, ProgramClass& program);
 void bind_rope(py::module_& m, ProgramClass& program);
 void bind_attention(py::module_& m, ProgramClass& program);
 void bind_silu_mul(py::module_& m);

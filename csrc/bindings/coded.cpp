@@ -86,14 +86,15 @@ void set_codes(CodedWeight& w, const Kind& kind, const py::array& codes) {
   CodedMatrix& m = w.matrix;
   require((is_integers(codes, "iu", 1) || is_integers(codes, "i", 4)) && contiguous(codes),
           "CodedWeight: codes must be a contiguous array of int8, uint8 or int32; got " + describe(codes));
-  const std::size_t packed_row = ceil_div(m.k * kind.bits, 8), padded_row = ceil_div(m.k * kind.bits, 32) * 4;
-  const bool may_be_padded = m.type == CodeType::kU8 || m.type == CodeType::kU4;  // rows of whole int32 words
   const auto bytes = static_cast<std::size_t>(codes.nbytes());
+  const std::size_t packed_row = ceil_div(m.k * kind.bits, 8), padded_row = ceil_div(m.k * kind.bits, 32) * 4;
+  const std::size_t whole = kind.transposed ? m.n * m.k * kind.bits / 8 : m.n * packed_row;
+  const bool may_be_padded = m.type == CodeType::kU8 || m.type == CodeType::kU4;  // rows of whole int32 words
   const bool padded = may_be_padded && bytes == m.n * padded_row;
   const std::string or_padded =
       may_be_padded && padded_row != packed_row ? " or " + std::to_string(m.n * padded_row) : "";
-  require(padded || bytes == m.n * packed_row, "CodedWeight: codes must have " + std::to_string(m.n * packed_row) +
-                                                   or_padded + " bytes to match n and k; got " + describe(codes));
+  require(padded || bytes == whole, "CodedWeight: codes must have " + std::to_string(whole) + or_padded +
+                                        " bytes to match n and k; got " + describe(codes));
   m.codes = codes.data();
   m.row_bytes = kind.transposed ? 0 : padded ? padded_row : packed_row;
 }
@@ -229,6 +230,10 @@ std::unique_ptr<CodedWeight> make(const std::string& kind_name, const py::array&
   require(!kind.transposed || m.block_rows == 1,
           "CodedWeight: block must have one row for kind " + kind_name + "; got " + std::to_string(m.block_rows));
   m.column_blocks = ceil_div(m.k, m.block_columns);
+  require((!block_of && m.block_columns % 8 == 0) || m.column_blocks <= kMaxGatheredBlocks,
+          "CodedWeight: block must leave at most " + std::to_string(kMaxGatheredBlocks) +
+              " blocks of columns with block_of, or with columns that are no multiple of 8; got " +
+              std::to_string(m.column_blocks));
   set_codes(*w, kind, codes);
   set_scales(*w, kind, scales, factor, nested_levels.has_value());
   set_nested(*w, nested_levels, nested_scales, nested_block, nested_offset);
@@ -255,7 +260,7 @@ std::unique_ptr<CodedWeight> make(const std::string& kind_name, const py::array&
 }  // namespace
 
 void bind_coded(py::module_& m) {
-  py::class_<CodedWeight>(m, "CodedWeight")
+  py::class_<CodedWeight, std::shared_ptr<CodedWeight>>(m, "CodedWeight")
       .def(py::init(&make), py::arg("kind"), py::arg("codes"), py::arg("n"), py::arg("k"), py::arg("scales"),
            py::kw_only(), py::arg("block"), py::arg("zeros") = py::none(), py::arg("zero") = 0,
            py::arg("block_of") = py::none(), py::arg("levels") = py::none(), py::arg("factor") = 1.0,

@@ -10,6 +10,8 @@ PYBIND11_MODULE(_core, m) {
   bind_rmsnorm(m, program);
   bind_coded(m);
   bind_matmul(m, program);
+  bind_matmul_coded(m, program);
+  bind_round_e4m3(m, program);
   bind_rope(m, program);
   bind_attention(m, program);
   bind_silu_mul(m);

@@ -23,6 +23,10 @@ enum class CodeType {
 };
 constexpr std::size_t kCodeTypes = 8;
 
+// Blocks of columns that a matrix may have whose columns are in any order, or whose blocks are no multiple of 8 wide:
+// their scales are looked up for each column, in a table that a kernel makes room for.
+constexpr std::size_t kMaxGatheredBlocks = 2048;
+
 enum class ScaleType {
   kF32,
   kF16,

@@ -19,6 +19,9 @@ KernelTable scalar_table() {
   t.embedding = {embedding_f32_f32, embedding_f32_f16, embedding_f32_bf16};
   t.rmsnorm = {rmsnorm_f32_f32_f32, rmsnorm_f32_f32_f16, rmsnorm_f32_f32_bf16};
   t.matmul = {matmul_f32_f32_f32, matmul_f32_f32_f16, matmul_f32_f32_bf16};
+  t.matmul_coded = {matmul_f32_f32_i8,   matmul_f32_f32_u8,    matmul_f32_f32_u4,    matmul_f32_f32_lut4,
+                    matmul_f32_f32_e4m3, matmul_f32_f32_gptq4, matmul_f32_f32_gptq8, matmul_f32_f32_awq4};
+  t.round_e4m3 = round_e4m3_f32;
   t.rope_angles = rope_angles_f32;
   t.rope_half_split = rope_half_split_f32;
   t.rope_interleaved = rope_interleaved_f32;
@@ -41,6 +44,9 @@ KernelTable avx2_table() {
   t.embedding = {embedding_f32_f32, embedding_f32_f16, embedding_f32_bf16};
   t.rmsnorm = {rmsnorm_f32_f32_f32, rmsnorm_f32_f32_f16, rmsnorm_f32_f32_bf16};
   t.matmul = {matmul_f32_f32_f32, matmul_f32_f32_f16, matmul_f32_f32_bf16};
+  t.matmul_coded = {matmul_f32_f32_i8,   matmul_f32_f32_u8,    matmul_f32_f32_u4,    matmul_f32_f32_lut4,
+                    matmul_f32_f32_e4m3, matmul_f32_f32_gptq4, matmul_f32_f32_gptq8, matmul_f32_f32_awq4};
+  t.round_e4m3 = round_e4m3_f32;
   t.rope_half_split = rope_half_split_f32;
   t.rope_interleaved = rope_interleaved_f32;
   t.kv_write = {kv_write_f32_f32, kv_write_f16_f32, kv_write_bf16_f32};
@@ -63,6 +69,9 @@ constexpr void each_member(F f) {
   f(&T::embedding, "embedding_f32_f32", "embedding_f32_f16", "embedding_f32_bf16");
   f(&T::rmsnorm, "rmsnorm_f32_f32_f32", "rmsnorm_f32_f32_f16", "rmsnorm_f32_f32_bf16");
   f(&T::matmul, "matmul_f32_f32_f32", "matmul_f32_f32_f16", "matmul_f32_f32_bf16");
+  f(&T::matmul_coded, "matmul_f32_f32_i8", "matmul_f32_f32_u8", "matmul_f32_f32_u4", "matmul_f32_f32_lut4",
+    "matmul_f32_f32_e4m3", "matmul_f32_f32_gptq4", "matmul_f32_f32_gptq8", "matmul_f32_f32_awq4");
+  f(&T::round_e4m3, "round_e4m3_f32");
   f(&T::rope_angles, "rope_angles_f32");
   f(&T::rope_half_split, "rope_half_split_f32");
   f(&T::rope_interleaved, "rope_interleaved_f32");
@@ -84,8 +93,8 @@ constexpr std::size_t named_kernels() {
 // KernelTable holds pointers to functions and nothing else.
 static_assert(named_kernels() * sizeof(void (*)()) == sizeof(KernelTable), "each_member must name every kernel");
 
-template <class Function>
-PerDType<Function> functions(const PerDType<Function>& member) {
+template <class Function, std::size_t N>
+std::array<Function*, N> functions(const std::array<Function*, N>& member) {
   return member;
 }
 template <class Function>

@@ -9,9 +9,11 @@
 #include "kernels/attention.h"
 #include "kernels/embedding.h"
 #include "kernels/matmul.h"
+#include "kernels/matmul_coded.h"
 #include "kernels/probe.h"
 #include "kernels/rmsnorm.h"
 #include "kernels/rope.h"
+#include "kernels/round_e4m3.h"
 #include "kernels/sampling.h"
 #include "kernels/silu_mul.h"
 
@@ -20,11 +22,16 @@ namespace inferno {
 // One function per stored type, in the order of DType: F32, F16, BF16.
 template <class Function>
 using PerDType = std::array<Function*, kDTypes>;
+// In the order of CodeType.
+template <class Function>
+using PerCodeType = std::array<Function*, kCodeTypes>;
 
 struct KernelTable {
   PerDType<kernels::Embedding> embedding;
   PerDType<kernels::RmsNorm> rmsnorm;
   PerDType<kernels::MatMul> matmul;
+  PerCodeType<kernels::MatMulCoded> matmul_coded;
+  kernels::RoundE4M3* round_e4m3;
   kernels::RopeAngles* rope_angles;
   kernels::Rope* rope_half_split;
   kernels::Rope* rope_interleaved;

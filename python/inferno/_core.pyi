@@ -115,6 +115,34 @@ class CodedWeight:
     def nbytes(self) -> int:
         """Of codes, scales and zeros."""
 
+def matmul_coded(
+    out: _Float32,
+    x: _Float32,
+    weight: CodedWeight,
+    *,
+    bias: _Stored | None = None,
+    gate: _Float32 | None = None,
+    residual: _Float32 | None = None,
+    n_begin: int = 0,
+    n_end: int | None = None,
+    isa: str = "",
+) -> None:
+    """matmul with a weight of codes: each is widened to the float32 nearest to (value - zero) * scale."""
+
+def round_e4m3(
+    out: _Float32,
+    x: _Float32,
+    *,
+    scale: float | None = None,
+    group: int = 0,
+    reciprocal: bool = True,
+    isa: str = "",
+) -> None:
+    """out = e4m3(x / s) * s, clamped to 448 s: what float8 activations stand for. out, x: (rows, dim); out may be x.
+
+    s: `scale`, or absmax / 448 of each `group` columns of a row; 0: of the row. reciprocal: x * (1 / s), not x / s.
+    """
+
 def rope_angles(out: _Float32, positions: _Int32, inv_freq: _Float32, factor: float, *, isa: str = "") -> None:
     """out: (tokens, 2 half), cosines and then sines; positions: (tokens,); inv_freq: (half,)."""
 
@@ -236,6 +264,19 @@ class Program:
         bias: _Stored | None = None,
         gate: str | None = None,
         residual: str | None = None,
+    ) -> None: ...
+    def matmul_coded(
+        self,
+        out: str,
+        x: str,
+        weight: CodedWeight,
+        *,
+        bias: _Stored | None = None,
+        gate: str | None = None,
+        residual: str | None = None,
+    ) -> None: ...
+    def round_e4m3(
+        self, out: str, x: str, *, scale: float | None = None, group: int = 0, reciprocal: bool = True
     ) -> None: ...
     def rope_angles(self, out: str, inv_freq: _Float32, factor: float) -> None: ...
     def rope(self, out: str, x: str, angles: str, *, interleaved: bool = False) -> None: ...

@@ -16,6 +16,8 @@ from inferno.quantization.recognize import SIGNATURES, UNKNOWN
 NO_WEIGHT = "-"
 
 _STORED = ("F32", "F16", "BF16")
+# Codes that stand for numbers with a scheme's scales, and how they are packed: as csrc/kernels/coded.h has them.
+_CODES = ("I8", "U8", "U4", "LUT4", "E4M3", "GPTQ4", "GPTQ8", "AWQ4")
 _SUFFIX = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
 
 # Operations by the type of what they read or write in storage: the name of their kernel.
@@ -23,11 +25,13 @@ KERNELS: Mapping[tuple[str, str], str] = {
     **{("embedding", dtype): f"embedding_f32_{_SUFFIX[dtype]}" for dtype in _STORED},
     **{("rmsnorm", dtype): f"rmsnorm_f32_f32_{_SUFFIX[dtype]}" for dtype in _STORED},
     **{("matmul", dtype): f"matmul_f32_f32_{_SUFFIX[dtype]}" for dtype in _STORED},
+    **{("matmul_coded", codes): f"matmul_f32_f32_{codes.lower()}" for codes in _CODES},
     **{("kv_write", dtype): f"kv_write_{_SUFFIX[dtype]}_f32" for dtype in _STORED},
     **{("attention", dtype): f"attention_f32_f32_{_SUFFIX[dtype]}" for dtype in _STORED},
     ("rope_angles", NO_WEIGHT): "rope_angles_f32",
     ("rope_half_split", NO_WEIGHT): "rope_half_split_f32",
     ("rope_interleaved", NO_WEIGHT): "rope_interleaved_f32",
+    ("round_e4m3", NO_WEIGHT): "round_e4m3_f32",
     ("silu_mul", NO_WEIGHT): "silu_mul_f32",
     ("group_max", NO_WEIGHT): "group_max_f32",
     ("collect", NO_WEIGHT): "collect_f32",
@@ -52,7 +56,7 @@ SCHEME_REFUSALS: Mapping[str, str] = {
     },
     UNKNOWN: "no scheme is known that stores weights so",
 }
-WEIGHT_TYPES: tuple[str, ...] = (*DTYPES, *SCHEME_REFUSALS)
+WEIGHT_TYPES: tuple[str, ...] = tuple(dict.fromkeys((*DTYPES, *_CODES, *SCHEME_REFUSALS)))
 
 # What it costs that a tier has no variant of its own and runs the scalar one. Times are relative to a token.
 FALLBACK_COSTS: Mapping[str, str] = {

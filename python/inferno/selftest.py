@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from inferno import _core
-from inferno.selftest_cases import Case, Float64, cases
+from inferno.selftest_case import Case, Float64
+from inferno.selftest_cases import cases
 
 REFERENCE_TIER = "scalar"
 

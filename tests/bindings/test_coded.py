@@ -93,6 +93,7 @@ def test_attributes(kind: str) -> None:
         ("gptq4", {"n": 7, "codes": words(3, 7), "scales": scales(3, 7)}),
         ("gptq8", {"zeros": words(3, 2)}),
         ("awq4", {"zeros": words(3, 1)}),
+        ("awq4", {"k": 23, "codes": words(23, 1)}),
         ("i8", {"factor": 1 / 127}),
         ("lut4", {**nested(), "block": (2, 10)}),
     ],
@@ -114,7 +115,11 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("i8", {"n": -1}, "n must be in [1, 2147483647]; got -1"),
     ("i8", {"k": 0}, "k must be in [1, 2147483647]; got 0"),
     ("i8", {"k": 2**31}, "k must be in [1, 2147483647]; got 2147483648"),
-    ("i8", {"n": 2**31 - 1, "k": 2**31 - 1}, "codes must have 4611686014132420609 bytes to match n and k; got (8, 24)"),
+    (
+        "i8",
+        {"n": 2**31 - 1, "k": 2**31 - 1, "block": (1, 8)},
+        "codes must have 4611686014132420609 bytes to match n and k; got (8, 24)",
+    ),
     ("lut4", {"k": 23}, "k must be a multiple of 2 for kind lut4; got 23"),
     ("gptq4", {"k": 20}, "k must be a multiple of 8 for kind gptq4; got 20"),
     ("gptq8", {"k": 22}, "k must be a multiple of 4 for kind gptq8; got 22"),
@@ -169,6 +174,25 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("i8", {"block_of": words(48)[::2]}, "block_of must be a contiguous (24,) int32; got (24,) int32, strided"),
     ("i8", {"block_of": words(24) + 3}, "block_of must be in [0, 3); got 3 for column 0"),
     ("gptq4", {"block_of": -np.eye(24, dtype=np.int32)[7]}, "block_of must be in [0, 3); got -1 for column 7"),
+    (
+        "i8",
+        {"n": 1, "k": 2049, "codes": octets(2049), "block": (1, 1), "scales": scales(2049)},
+        "block must leave at most 2048 blocks of columns with block_of, or with columns that are no multiple of 8; "
+        "got 2049",
+    ),
+    (
+        "i8",
+        {
+            "n": 1,
+            "k": 8 * 2049,
+            "codes": octets(8 * 2049),
+            "block": (1, 8),
+            "scales": scales(2049),
+            "block_of": words(8 * 2049),
+        },
+        "block must leave at most 2048 blocks of columns with block_of, or with columns that are no multiple of 8; "
+        "got 2049",
+    ),
     ("lut4", {"levels": None}, "levels must be given for kind lut4 and no other; got kind lut4 without"),
     ("u4", {"levels": LEVELS}, "levels must be given for kind lut4 and no other; got kind u4 with them"),
     ("lut4", {"levels": scales(15)}, "levels must be a contiguous (16,) float32; got (15,) float32"),

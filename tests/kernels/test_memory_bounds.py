@@ -10,11 +10,13 @@ import faulthandler
 import mmap
 import signal
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from children import in_child
+from coded_weights import KINDS, make_coded
 from inferno import _core
 from kernel_arrays import STORED, stored
 
@@ -119,6 +121,39 @@ def test_matmul_in_pieces(isa: str, kind: str, m: int, axis: int, place: Place) 
                 more = {name: place(f32(m, columns)) for name in ("gate", "residual")}
                 more["bias"] = place(stored(f32(columns), kind, 0))
                 _core.matmul(place(f32(m, columns)), place(f32(m, k)), w, axis=axis, isa=isa, **more)
+
+    assert in_child(body) == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("m", [1, 2, 5, 13])
+def test_matmul_coded(isa: str, kind: str, m: int, place: Place) -> None:
+    forms: list[dict[str, Any]] = [
+        {},
+        {"block": (1, 8), "zeros": "packed", "scale": "f16"},
+        {"block": (1, 10), "zeros": "bytes", "scale": "bf16"},
+        {"block": (1, 8), "zeros": "packed", "scale": "nested", "shuffled": True},
+    ]
+
+    def body() -> None:
+        for k in [*TAILS, 515]:
+            for n in (1, 7, 9, 25):
+                for form in forms:
+                    coded = make_coded(kind, n, k, **form)
+                    rows, columns = coded.weight.n, coded.weight.k
+                    more = {name: place(f32(m, rows)) for name in ("gate", "residual", "bias")}
+                    more["bias"] = place(f32(rows))
+                    out, x = place(f32(m, rows)), place(f32(m, columns))
+                    _core.matmul_coded(out, x, coded.placed(place), isa=isa, **more)
+
+    assert in_child(body) == 0
+
+
+def test_round_e4m3(isa: str, place: Place) -> None:
+    def body() -> None:
+        for n in TAILS:
+            for group in (0, 5):
+                _core.round_e4m3(place(f32(2, n)), place(f32(2, n)), group=group, isa=isa)
 
     assert in_child(body) == 0
 

@@ -140,5 +140,23 @@ inline void add_panel(const float* panel, float* lanes, const float* x, std::siz
   }
 }
 
+// Many rows of x; columns [begin, end) of the kNc from `first` on. fill(p, depth) widens w's columns [p, p + depth) of
+// those into the panel.
+template <class Args, class Fill>
+void panel_columns(const Args& a, std::size_t k, float* panel, float* lanes, std::size_t first, std::size_t begin,
+                   std::size_t end, Fill fill) {
+  for (std::size_t i = 0; i < a.m; i += kMc) {
+    const std::size_t rows = a.m - i < kMc ? a.m - i : kMc;
+    for (std::size_t p = 0; p < k; p += kKc) {
+      const std::size_t depth = k - p < kKc ? k - p : kKc;
+      fill(p, depth);
+      add_panel(panel, lanes, a.x + i * a.ldx + p, a.ldx, rows, end - first, depth, p == 0);
+    }
+    for (std::size_t r = 0; r < rows; ++r) {
+      finish(a.out, a.ldo, a.epilogue, lanes + (r * kNc + (begin - first)) * kLanes, i + r, begin, end);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace inferno::kernels::avx2

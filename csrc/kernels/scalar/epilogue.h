@@ -1,4 +1,5 @@
-// What happens to a sum before it is stored. Internal linkage, as stored.h.
+// How a matrix product ends: lanes are joined, and what happens to a sum before it is stored. Internal linkage, as
+// stored.h.
 #pragma once
 
 #include "kernels/matmul.h"
@@ -7,6 +8,11 @@
 
 namespace inferno::kernels::scalar {
 namespace {
+
+// The order in which a sum's eight lanes are joined.
+inline float sum_lanes(const float (&lanes)[kMatMulAlign]) {
+  return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+}
 
 inline float bias_at(const Epilogue& e, std::size_t j) {
   switch (e.bias_dtype) {

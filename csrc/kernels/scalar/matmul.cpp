@@ -21,7 +21,7 @@ float dot(const float* x, const MatMulArgs& a, std::size_t row) {
     for (std::size_t l = 0; p + l < k; ++l) lanes[l] += x[p + l] * get<W>(w, offset + p + l);
     x += k;
   }
-  return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+  return sum_lanes(lanes);
 }
 
 template <class W>
