@@ -13,13 +13,16 @@ from typing import Any, Protocol, TextIO
 
 
 class Progress(Protocol):
-    """What long work tells of itself. One piece of work at a time: start, any number of advance, finish."""
+    """What long work tells of itself. One piece of work at a time: start, any number of advance and note, finish."""
 
     def start(self, label: str, total: int | None) -> None:
         """Begins a piece of work of `total` units (bytes, values, tokens), or of unknown length."""
 
     def advance(self, amount: int) -> None:
         """`amount` more units are done."""
+
+    def note(self, text: str) -> None:
+        """What the work has found so far, in a few words; the last one counts."""
 
     def finish(self) -> None:
         """The work is over, done or not; harmless if none was begun."""
@@ -32,6 +35,9 @@ class SilentProgress:
         """Says nothing."""
 
     def advance(self, amount: int) -> None:
+        """Says nothing."""
+
+    def note(self, text: str) -> None:
         """Says nothing."""
 
     def finish(self) -> None:
@@ -51,6 +57,9 @@ class LineProgress:
     def advance(self, amount: int) -> None:
         """Says nothing: a log needs no bar."""
 
+    def note(self, text: str) -> None:
+        """Says nothing."""
+
     def finish(self) -> None:
         """Says nothing."""
 
@@ -62,6 +71,7 @@ class BarProgress:
         self._stream = stream
         self._bar: Any = None
         self._task: Any = None
+        self._label = ""
 
     def start(self, label: str, total: int | None) -> None:
         """Shows the bar; a total of None pulses."""
@@ -79,6 +89,7 @@ class BarProgress:
             console=Console(file=self._stream),
             transient=True,
         )
+        self._label = label
         self._task = self._bar.add_task(label, total=total)
         self._bar.start()
 
@@ -86,6 +97,11 @@ class BarProgress:
         """Moves the bar."""
         if self._bar is not None:
             self._bar.advance(self._task, amount)
+
+    def note(self, text: str) -> None:
+        """Puts the text behind the label."""
+        if self._bar is not None:
+            self._bar.update(self._task, description=f"{self._label}: {text}")
 
     def finish(self) -> None:
         """Takes the bar away."""

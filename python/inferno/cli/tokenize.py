@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -14,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from inferno.cli.common import add_model, chosen_model
 from inferno.cli.flags import Flags
-from inferno.cli.prompt import MAX_PROMPT_BYTES, is_terminal, stdin_bytes
+from inferno.cli.prompt import is_terminal, stdin_bytes
 from inferno.cli.terminal import say, use_utf8, write
-from inferno.errors import TextError, UsageError
-from inferno.files import open_regular, read_up_to
+from inferno.cli.text_file import decoded, file_bytes
+from inferno.errors import UsageError
 from inferno.progress import stderr_progress
 
 if TYPE_CHECKING:
@@ -72,7 +71,8 @@ def run(args: argparse.Namespace) -> None:
     use_utf8()
     _check_formats(args)
     data, where = _input(args)
-    text = _decoded(data, where, replace=bool(args.replace_invalid))
+    replace = bool(args.replace_invalid)
+    text = data.decode(errors="replace") if replace else decoded(data, where, ", or give --replace-invalid")
     name, tokenizer = _tokenizer(args)
     if args.decode:
         ids = parse_ids(text, tokenizer)
@@ -144,32 +144,12 @@ def _input(args: argparse.Namespace) -> tuple[bytes, str]:
     if value == "-":
         return stdin_bytes("a text"), "standard input"
     if sources == ["--file"]:
-        return _file_bytes(Path(value)), value
+        return file_bytes(Path(value)), value
     # How Python passes on a byte that it could not decode, and, where a program calls, half a character.
     try:
         return value.encode(errors="surrogateescape"), "text"
     except UnicodeEncodeError:
         return value.encode(errors="surrogatepass"), "text"
-
-
-def _file_bytes(path: Path) -> bytes:
-    fd, size = open_regular(path, UsageError)
-    try:
-        if size > MAX_PROMPT_BYTES:
-            raise TextError(f"{path}: must be a text of at most {MAX_PROMPT_BYTES >> 20} MB; got {size} bytes")
-        return read_up_to(fd, size)
-    finally:
-        os.close(fd)
-
-
-def _decoded(data: bytes, where: str, replace: bool) -> str:
-    try:
-        return data.decode(errors="replace" if replace else "strict")
-    except UnicodeDecodeError as error:
-        raise TextError(
-            f"{where}: must be UTF-8; got byte 0x{data[error.start]:02x} at offset {error.start}; "
-            "convert it first, for instance with iconv -t UTF-8, or give --replace-invalid"
-        ) from None
 
 
 def _tokenizer(args: argparse.Namespace) -> tuple[str, Tokenizer]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -148,18 +148,33 @@ class LLM:
 
         from inferno.models import PREFILL_CHUNK
 
-        admission = self._open()
-        model = admission.model
-        ids = self._checked_ids(token_list(tokens, "tokens"), "tokens")
-        if len(ids) > model.ctx_size:
-            raise ContextLengthError(_too_long("tokens", len(ids), model.ctx_size))
-        out = np.empty((len(ids), self.config.vocab_size), np.float32)
-        with admission.sequence(len(ids)) as sequence:
-            for start in range(0, len(ids), PREFILL_CHUNK):
-                chunk = ids[start : start + PREFILL_CHUNK]
-                with self._lock:
-                    out[start : start + len(chunk)] = model.forward(sequence, chunk, "all")
+        pieces = self.iter_logits(tokens, PREFILL_CHUNK)
+        out = np.empty((len(tokens), self.config.vocab_size), np.float32)
+        for start, logits in pieces:
+            out[start : start + len(logits)] = logits
         return out
+
+    def iter_logits(self, tokens: Sequence[int], rows: int) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        """What `logits` gives, in pieces of at most `rows` rows, each with the number of its first.
+
+        Arguments are checked at once. Raises as `logits`, and UsageError for fewer than one row.
+        """
+        admission = self._open()
+        ids = self._checked_ids(token_list(tokens, "tokens"), "tokens")
+        if rows < 1:
+            raise UsageError(f"rows: must be at least 1; got {rows}")
+        if len(ids) > admission.model.ctx_size:
+            raise ContextLengthError(_too_long("tokens", len(ids), admission.model.ctx_size))
+        return self._logit_pieces(admission, ids, rows)
+
+    def _logit_pieces(
+        self, admission: Admission, ids: Sequence[int], rows: int
+    ) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        with admission.sequence(len(ids)) as sequence:
+            for start in range(0, len(ids), rows):
+                with self._lock:
+                    logits = admission.model.forward(sequence, ids[start : start + rows], "all")
+                yield start, logits
 
     @property
     def model(self) -> Model:
@@ -184,10 +199,8 @@ class LLM:
 
     @property
     def num_parameters(self) -> int:
-        """Numbers in the checkpoint."""
-        from math import prod
-
-        return sum(prod(tensor.shape) for tensor in self.checkpoint.values())
+        """Numbers that the model consists of, a tied head counted once; codes count as what they stand for."""
+        return self.model.plan.report.parameters
 
     @property
     def dtype(self) -> str:
