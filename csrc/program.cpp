@@ -35,7 +35,7 @@ std::string at(std::size_t sequence) { return "program: sequence " + std::to_str
 
 void Program::Free::operator()(float* p) const { std::free(p); }
 
-std::size_t Program::add_buffer(std::string name, Rows rows, std::size_t width) {
+std::size_t Program::add_buffer(std::string name, Rows rows, std::size_t width, Holds holds) {
   if (width == 0 || width >= kMaxWidth) {
     throw std::invalid_argument("program: buffer " + name + " must be at least 1 and less than " +
                                 std::to_string(kMaxWidth) + " wide; got " + std::to_string(width));
@@ -43,7 +43,7 @@ std::size_t Program::add_buffer(std::string name, Rows rows, std::size_t width) 
   if (!names_.emplace(name, buffers_.size()).second) {
     throw std::invalid_argument("program: there is already a buffer named " + name);
   }
-  buffers_.push_back({std::move(name), rows, width});
+  buffers_.push_back({std::move(name), rows, width, holds});
   memory_.emplace_back();
   capacity_.push_back(0);
   return buffers_.size() - 1;
@@ -124,7 +124,7 @@ Step Program::prepare(const Batch& batch) {
   // The latest tiles see the most positions: started first, they leave the short ones to even out the threads.
   std::reverse(step.tiles.begin(), step.tiles.end());
   for (std::size_t b = 0; b < buffers_.size(); ++b) {
-    const std::size_t floats = rows_of(buffers_[b], batch) * buffers_[b].width;
+    const std::size_t floats = rows_of(buffers_[b], batch) * buffers_[b].row_floats();
     if (floats > capacity_[b]) {
       void* memory = nullptr;
       memory_[b].reset();

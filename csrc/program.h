@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "kernels/kernel_table.h"
+#include "kernels/quantize.h"
 #include "thread_pool.h"
 
 namespace inferno {
@@ -63,10 +64,19 @@ class Operation {
 
 enum class Rows { kTokens, kOutputs };
 
+// What a buffer's rows are: float32, or codes as kernels/quantize.h lays them out, with or without room for outliers.
+enum class Holds { kFloats, kCodes, kCodesAndOutliers };
+
 struct Buffer {
   std::string name;
   Rows rows;
-  std::size_t width;  // floats in a row
+  std::size_t width;  // columns
+  Holds holds;
+
+  std::size_t row_floats() const {
+    if (holds == Holds::kFloats) return width;
+    return quantized_row_bytes(width, holds == Holds::kCodesAndOutliers) / sizeof(float);
+  }
 };
 
 class Program {
@@ -76,7 +86,7 @@ class Program {
   const Tier& tier() const { return tier_; }
   const KernelTable& kernels() const { return tier_.kernels; }
 
-  std::size_t add_buffer(std::string name, Rows rows, std::size_t width);
+  std::size_t add_buffer(std::string name, Rows rows, std::size_t width, Holds holds = Holds::kFloats);
   // Throws std::invalid_argument if there is none of that name.
   std::size_t find(const std::string& name) const;
   const Buffer& buffer(std::size_t id) const { return buffers_[id]; }

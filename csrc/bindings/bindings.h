@@ -24,7 +24,9 @@ struct BoundProgram {
 
   // The number of a buffer, checked to be `width` floats wide (0: any).
   std::size_t find(const std::string& name, std::size_t width, const std::string& what) const;
-  // The same, and it has a row for each token.
+  // The same for a buffer of codes.
+  std::size_t find_quantized(const std::string& name, std::size_t width, const std::string& what) const;
+  // As find, and it has a row for each token.
   std::size_t find_tokens(const std::string& name, std::size_t width, const std::string& what) const;
 
   template <class Op>
@@ -75,6 +77,8 @@ void bind_coded(py::module_& m);
 void bind_matmul(py::module_& m, ProgramClass& program);
 void bind_matmul_coded(py::module_& m, ProgramClass& program);
 void bind_round_e4m3(py::module_& m, ProgramClass& program);
+void bind_matmul_int8(py::module_& m, ProgramClass& program);
+void bind_quantize(py::module_& m, ProgramClass& program);
 void bind_rope(py::module_& m, ProgramClass& program);
 void bind_attention(py::module_& m, ProgramClass& program);
 void bind_silu_mul(py::module_& m);

@@ -67,24 +67,34 @@ std::uint64_t read_all(const py::array& data, const std::string& pattern, const 
 }
 
 // Multiply-adds per second of `threads` threads, in registers.
-double fma_peak(py::ssize_t threads, std::uint64_t rounds, const std::string& isa) {
-  const std::size_t n = checked_threads(threads, "fma_peak");
+template <class Number, class Peak>
+double peak(Peak* kernel, std::size_t threads, std::uint64_t rounds) {
   struct Context {
-    kernels::FmaPeak* peak;
+    Peak* peak;
     std::uint64_t rounds;
     std::atomic<std::uint64_t> done{0};
-  } context{tier(isa).kernels.fma_peak, rounds};
+  } context{kernel, rounds};
   py::gil_scoped_release nogil;
   const auto start = Clock::now();
   ThreadPool::instance().run(
-      n,
+      threads,
       [](void* raw, const Worker&) {
         auto& c = *static_cast<Context*>(raw);
-        float sink;
+        Number sink;
         c.done += c.peak(c.rounds, &sink);
       },
       &context);
   return static_cast<double>(context.done.load()) / seconds_since(start);
+}
+
+double fma_peak(py::ssize_t threads, std::uint64_t rounds, const std::string& isa) {
+  const std::size_t n = checked_threads(threads, "fma_peak");
+  return peak<float>(tier(isa).kernels.fma_peak, n, rounds);
+}
+
+double madd_peak(py::ssize_t threads, std::uint64_t rounds, const std::string& isa) {
+  const std::size_t n = checked_threads(threads, "madd_peak");
+  return peak<std::int32_t>(tier(isa).kernels.madd_peak, n, rounds);
 }
 
 }  // namespace
@@ -118,6 +128,7 @@ void bind_cpu(py::module_& m) {
   m.def("read_all", &read_all, py::arg("data"), py::kw_only(), py::arg("pattern") = kDefaultPattern,
         py::arg("isa") = "");
   m.def("fma_peak", &fma_peak, py::kw_only(), py::arg("threads"), py::arg("rounds"), py::arg("isa") = "");
+  m.def("madd_peak", &madd_peak, py::kw_only(), py::arg("threads"), py::arg("rounds"), py::arg("isa") = "");
 }
 
 }  // namespace inferno::bindings

@@ -12,6 +12,8 @@ PYBIND11_MODULE(_core, m) {
   bind_matmul(m, program);
   bind_matmul_coded(m, program);
   bind_round_e4m3(m, program);
+  bind_quantize(m, program);
+  bind_matmul_int8(m, program);
   bind_rope(m, program);
   bind_attention(m, program);
   bind_silu_mul(m);

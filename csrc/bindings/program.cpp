@@ -56,18 +56,34 @@ void run(BoundProgram& self, const py::array& token_ids, const py::array& length
   if (!done) throw py::error_already_set();
 }
 
+// What rows of codes stand for.
+void dequantize(float* out, const void* rows, std::size_t count, std::size_t k, bool outliers) {
+  for (std::size_t r = 0; r < count; ++r, out += k) {
+    const auto& row =
+        *reinterpret_cast<const QuantizedRow*>(static_cast<const char*>(rows) + r * quantized_row_bytes(k, outliers));
+    for (std::size_t p = 0; p < k; ++p) out[p] = row.scale * static_cast<float>(row.codes()[p]);
+    const Outlier* list = row.outlier_list(k);
+    for (std::int32_t o = 0; o < row.outliers; ++o) out[list[o].column] = list[o].value;
+  }
+}
+
 py::array_t<float> read(const BoundProgram& self, const std::string& name) {
   const BoundProgram::Busy turn(self, "read");
   const std::size_t id = self.program.find(name);
   const std::size_t rows = self.program.buffer_rows(id), width = self.program.buffer(id).width;
   py::array_t<float> out({rows, width});
-  if (rows > 0) std::memcpy(out.mutable_data(), self.program.contents(id), rows * width * sizeof(float));
+  const Buffer& buffer = self.program.buffer(id);
+  if (buffer.holds != Holds::kFloats) {
+    dequantize(out.mutable_data(), self.program.contents(id), rows, width, buffer.holds == Holds::kCodesAndOutliers);
+  } else if (rows > 0) {
+    std::memcpy(out.mutable_data(), self.program.contents(id), rows * width * sizeof(float));
+  }
   return out;
 }
 
 void read_into(const BoundProgram& self, const std::string& name, py::array out) {
   const BoundProgram::Busy turn(self, "read_into");
-  const std::size_t id = self.program.find(name);
+  const std::size_t id = self.find(name, 0, "Program.read_into");
   float* data = f32_out(out, 2, "Program.read_into: out");
   require_shape(
       out,
@@ -80,9 +96,19 @@ void read_into(const BoundProgram& self, const std::string& name, py::array out)
 
 std::size_t BoundProgram::find(const std::string& name, std::size_t width, const std::string& what) const {
   const std::size_t id = program.find(name);
-  const std::size_t found = program.buffer(id).width;
-  require(width == 0 || found == width,
-          what + ": buffer " + name + " must be " + std::to_string(width) + " wide; got " + std::to_string(found));
+  const Buffer& found = program.buffer(id);
+  require(found.holds == Holds::kFloats, what + ": buffer " + name + " must hold float32; got one of codes");
+  require(width == 0 || found.width == width, what + ": buffer " + name + " must be " + std::to_string(width) +
+                                                  " wide; got " + std::to_string(found.width));
+  return id;
+}
+
+std::size_t BoundProgram::find_quantized(const std::string& name, std::size_t width, const std::string& what) const {
+  const std::size_t id = program.find(name);
+  const Buffer& found = program.buffer(id);
+  require(found.holds != Holds::kFloats, what + ": buffer " + name + " must hold codes; got one of float32");
+  require(found.width == width, what + ": buffer " + name + " must be " + std::to_string(width) + " wide; got " +
+                                    std::to_string(found.width));
   return id;
 }
 
@@ -126,11 +152,15 @@ void bind_program(ProgramClass& program) {
                              })
       .def(
           "buffer",
-          [](BoundProgram& self, const std::string& name, std::size_t width, bool outputs) {
+          [](BoundProgram& self, const std::string& name, std::size_t width, bool outputs, bool quantized,
+             bool outliers) {
             const BoundProgram::Busy turn(self, "buffer");
-            self.program.add_buffer(name, outputs ? Rows::kOutputs : Rows::kTokens, width);
+            require(quantized || !outliers, "Program.buffer: outliers must be False unless quantized; got True");
+            const Holds holds = outliers ? Holds::kCodesAndOutliers : quantized ? Holds::kCodes : Holds::kFloats;
+            self.program.add_buffer(name, outputs ? Rows::kOutputs : Rows::kTokens, width, holds);
           },
-          py::arg("name"), py::arg("width"), py::kw_only(), py::arg("outputs") = false)
+          py::arg("name"), py::arg("width"), py::kw_only(), py::arg("outputs") = false, py::arg("quantized") = false,
+          py::arg("outliers") = false)
       .def("run", &run, py::arg("token_ids"), py::arg("lengths"), py::arg("starts"), py::arg("block_tables"),
            py::arg("output_rows"), py::kw_only(), py::arg("threads"), py::arg("first") = 0,
            py::arg("last") = py::none())

@@ -18,10 +18,13 @@ KernelTable scalar_table() {
   KernelTable t{};
   t.embedding = {embedding_f32_f32, embedding_f32_f16, embedding_f32_bf16};
   t.rmsnorm = {rmsnorm_f32_f32_f32, rmsnorm_f32_f32_f16, rmsnorm_f32_f32_bf16};
+  t.quantize = quantize_i8_f32;
+  t.rmsnorm_quantize = {rmsnorm_i8_f32_f32, rmsnorm_i8_f32_f16, rmsnorm_i8_f32_bf16};
   t.matmul = {matmul_f32_f32_f32, matmul_f32_f32_f16, matmul_f32_f32_bf16};
   t.matmul_coded = {matmul_f32_f32_i8,   matmul_f32_f32_u8,    matmul_f32_f32_u4,    matmul_f32_f32_lut4,
                     matmul_f32_f32_e4m3, matmul_f32_f32_gptq4, matmul_f32_f32_gptq8, matmul_f32_f32_awq4};
   t.round_e4m3 = round_e4m3_f32;
+  t.matmul_int8 = {matmul_f32_i8_i8, matmul_f32_i8_u8};
   t.rope_angles = rope_angles_f32;
   t.rope_half_split = rope_half_split_f32;
   t.rope_interleaved = rope_interleaved_f32;
@@ -33,6 +36,7 @@ KernelTable scalar_table() {
   t.exp_weights = exp_weights_f32;
   t.read_all = read_all;
   t.fma_peak = fma_peak;
+  t.madd_peak = madd_peak;
   return t;
 }
 
@@ -43,10 +47,13 @@ KernelTable avx2_table() {
   KernelTable t = scalar_table();
   t.embedding = {embedding_f32_f32, embedding_f32_f16, embedding_f32_bf16};
   t.rmsnorm = {rmsnorm_f32_f32_f32, rmsnorm_f32_f32_f16, rmsnorm_f32_f32_bf16};
+  t.quantize = quantize_i8_f32;
+  t.rmsnorm_quantize = {rmsnorm_i8_f32_f32, rmsnorm_i8_f32_f16, rmsnorm_i8_f32_bf16};
   t.matmul = {matmul_f32_f32_f32, matmul_f32_f32_f16, matmul_f32_f32_bf16};
   t.matmul_coded = {matmul_f32_f32_i8,   matmul_f32_f32_u8,    matmul_f32_f32_u4,    matmul_f32_f32_lut4,
                     matmul_f32_f32_e4m3, matmul_f32_f32_gptq4, matmul_f32_f32_gptq8, matmul_f32_f32_awq4};
   t.round_e4m3 = round_e4m3_f32;
+  t.matmul_int8 = {matmul_f32_i8_i8, matmul_f32_i8_u8};
   t.rope_half_split = rope_half_split_f32;
   t.rope_interleaved = rope_interleaved_f32;
   t.kv_write = {kv_write_f32_f32, kv_write_f16_f32, kv_write_bf16_f32};
@@ -57,6 +64,7 @@ KernelTable avx2_table() {
   t.exp_weights = exp_weights_f32;
   t.read_all = read_all;
   t.fma_peak = fma_peak;
+  t.madd_peak = madd_peak;
   return t;
 }
 #endif
@@ -68,10 +76,13 @@ constexpr void each_member(F f) {
   using T = KernelTable;
   f(&T::embedding, "embedding_f32_f32", "embedding_f32_f16", "embedding_f32_bf16");
   f(&T::rmsnorm, "rmsnorm_f32_f32_f32", "rmsnorm_f32_f32_f16", "rmsnorm_f32_f32_bf16");
+  f(&T::quantize, "quantize_i8_f32");
+  f(&T::rmsnorm_quantize, "rmsnorm_i8_f32_f32", "rmsnorm_i8_f32_f16", "rmsnorm_i8_f32_bf16");
   f(&T::matmul, "matmul_f32_f32_f32", "matmul_f32_f32_f16", "matmul_f32_f32_bf16");
   f(&T::matmul_coded, "matmul_f32_f32_i8", "matmul_f32_f32_u8", "matmul_f32_f32_u4", "matmul_f32_f32_lut4",
     "matmul_f32_f32_e4m3", "matmul_f32_f32_gptq4", "matmul_f32_f32_gptq8", "matmul_f32_f32_awq4");
   f(&T::round_e4m3, "round_e4m3_f32");
+  f(&T::matmul_int8, "matmul_f32_i8_i8", "matmul_f32_i8_u8");
   f(&T::rope_angles, "rope_angles_f32");
   f(&T::rope_half_split, "rope_half_split_f32");
   f(&T::rope_interleaved, "rope_interleaved_f32");
@@ -83,6 +94,7 @@ constexpr void each_member(F f) {
   f(&T::exp_weights, "exp_weights_f32");
   f(&T::read_all, "read_all");
   f(&T::fma_peak, "fma_peak");
+  f(&T::madd_peak, "madd_peak");
 }
 
 constexpr std::size_t named_kernels() {

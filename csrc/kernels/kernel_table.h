@@ -10,7 +10,9 @@
 #include "kernels/embedding.h"
 #include "kernels/matmul.h"
 #include "kernels/matmul_coded.h"
+#include "kernels/matmul_int8.h"
 #include "kernels/probe.h"
+#include "kernels/quantize.h"
 #include "kernels/rmsnorm.h"
 #include "kernels/rope.h"
 #include "kernels/round_e4m3.h"
@@ -29,9 +31,12 @@ using PerCodeType = std::array<Function*, kCodeTypes>;
 struct KernelTable {
   PerDType<kernels::Embedding> embedding;
   PerDType<kernels::RmsNorm> rmsnorm;
+  kernels::Quantize* quantize;
+  PerDType<kernels::RmsNormQuantize> rmsnorm_quantize;
   PerDType<kernels::MatMul> matmul;
   PerCodeType<kernels::MatMulCoded> matmul_coded;
   kernels::RoundE4M3* round_e4m3;
+  std::array<kernels::MatMulInt8*, 2> matmul_int8;  // weights of CodeType kI8, kU8
   kernels::RopeAngles* rope_angles;
   kernels::Rope* rope_half_split;
   kernels::Rope* rope_interleaved;
@@ -43,6 +48,7 @@ struct KernelTable {
   kernels::ExpWeights* exp_weights;
   kernels::ReadAll* read_all;
   kernels::FmaPeak* fma_peak;
+  kernels::MaddPeak* madd_peak;
 };
 
 struct Tier {

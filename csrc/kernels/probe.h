@@ -27,4 +27,8 @@ using ReadAll = std::uint64_t(const void* data, std::size_t bytes, const ReadPat
 // the arithmetic goes to *sink so that it cannot be dropped.
 using FmaPeak = std::uint64_t(std::uint64_t rounds, float* sink);
 
+// The same for vpmaddwd and vpaddd, or what the tier computes products of int8 codes with: multiply-adds of 16-bit
+// integers into 32 bits.
+using MaddPeak = std::uint64_t(std::uint64_t rounds, std::int32_t* sink);
+
 }  // namespace inferno::kernels

@@ -5,7 +5,8 @@
 // outliers: x where |x| >= threshold. Their codes are 0, they do not count for the scale, and a product adds them in
 // float32. Which columns they are is decided for each row alone, so that no row depends on its batch.
 //
-// A row of zeros has scale 0. A row that holds an infinity or a NaN has scale NaN and codes 0.
+// A row of zeros, or of numbers so small that the rule's divisions overflow, has scale 0. A row that holds an infinity
+// or a NaN has scale NaN. Both have codes 0.
 #pragma once
 
 #include <cstddef>
@@ -18,10 +19,11 @@ enum class QuantizeRule {
   kAbsmax127,
   // Dynamic, symmetric: scale = absmax / 127.5; code = round(clamp(x / scale, -128, 127)), ties to even.
   kAbsmax127_5,
-  // Dynamic, with a zero point. low and high are the row's least and greatest value (kRange extends them to hold 0).
-  // scale = (high - low) / 255; zero = round(-128 - low / scale); q = clamp(round(x * (1 / scale)) + zero, -128, 127)
+  // Dynamic, with a zero point. low and high are the row's least and greatest value, or 0 where that lies beyond them:
+  // a zero point outside int8 would be no code. scale = (high - low) / 255; zero = round(-128 - low / scale);
+  // q = clamp(round(x * (1 / scale)) + zero, -128, 127)
   kRangeAsServed,
-  // scale likewise; zero = clamp(round(-128 - low / scale), -128, 127); q = round(clamp(x / scale + zero, -128, 127))
+  // scale and zero likewise; q = round(clamp(x / scale + zero, -128, 127))
   kRange,
   // scale and zero as stored; q = clamp(round(x * (1 / scale)) + zero, -128, 127)
   kStaticAsServed,
@@ -36,14 +38,6 @@ struct Quantization {
   float threshold;  // 0: no outliers
 };
 
-struct alignas(64) QuantizedRow {
-  float scale;
-  std::int32_t outliers;
-
-  const std::int16_t* codes() const { return reinterpret_cast<const std::int16_t*>(this + 1); }
-  std::int16_t* codes() { return reinterpret_cast<std::int16_t*>(this + 1); }
-};
-
 struct Outlier {
   std::int32_t column;
   float value;
@@ -51,9 +45,35 @@ struct Outlier {
 
 // Bytes of the codes of a row, and of a whole row; both multiples of 64.
 constexpr std::size_t quantized_codes_bytes(std::size_t k) { return (k * sizeof(std::int16_t) + 63) / 64 * 64; }
+
+struct alignas(64) QuantizedRow {
+  float scale;
+  std::int32_t outliers;
+
+  const std::int16_t* codes() const { return reinterpret_cast<const std::int16_t*>(this + 1); }
+  std::int16_t* codes() { return reinterpret_cast<std::int16_t*>(this + 1); }
+  // Only of rows with room for them.
+  const Outlier* outlier_list(std::size_t k) const {
+    return reinterpret_cast<const Outlier*>(reinterpret_cast<const char*>(codes()) + quantized_codes_bytes(k));
+  }
+  Outlier* outlier_list(std::size_t k) {
+    return reinterpret_cast<Outlier*>(reinterpret_cast<char*>(codes()) + quantized_codes_bytes(k));
+  }
+};
+
 constexpr std::size_t quantized_row_bytes(std::size_t k, bool outliers) {
   const std::size_t extra = outliers ? (k * sizeof(Outlier) + 63) / 64 * 64 : 0;
   return sizeof(QuantizedRow) + quantized_codes_bytes(k) + extra;
 }
 
+namespace kernels {
+
+// Rows of x, (rows, k) row-major without padding, to rows of quantized_row_bytes(k, how.threshold > 0), aligned to 64.
+using Quantize = void(void* out, const float* x, std::size_t rows, std::size_t k, const Quantization& how);
+
+// The same for the rows that RmsNorm (kernels/rmsnorm.h) would make of x, which are not written: equal bits.
+using RmsNormQuantize = void(void* out, const float* x, const void* weight, std::size_t rows, std::size_t k, float eps,
+                             const Quantization& how);
+
+}  // namespace kernels
 }  // namespace inferno

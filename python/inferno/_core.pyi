@@ -16,6 +16,7 @@ import numpy.typing as npt
 _Float32 = npt.NDArray[np.float32]
 _Int32 = npt.NDArray[np.int32]
 _Stored = npt.NDArray[np.float32 | np.float16 | np.uint16]
+_Rows = npt.NDArray[np.uint8]
 # In one piece, or cut along `axis` into blocks of rows (0) or of columns (1), in order and of one type.
 _Matrix = _Stored | Sequence[_Stored]
 
@@ -44,6 +45,9 @@ def read_all(data: npt.NDArray[Any], *, pattern: str = "4-streams", isa: str = "
 def fma_peak(*, threads: int, rounds: int, isa: str = "") -> float:
     """Float32 multiply-adds per second of `threads` threads, in registers."""
 
+def madd_peak(*, threads: int, rounds: int, isa: str = "") -> float:
+    """Multiply-adds of 16-bit integers into 32 bits per second of `threads` threads, in registers."""
+
 def embedding(out: _Float32, ids: _Int32, table: _Matrix, *, axis: int = 0, isa: str = "") -> None:
     """out: (tokens, dim); ids: (tokens,); table: (vocab, dim), or its pieces along `axis`."""
 
@@ -67,6 +71,62 @@ def matmul(
 
     x: (m, k); w: (n, k), or its pieces along `axis`; bias: (n,); out, gate, residual: (m, n). out may be gate or
     residual. The bits of the result do not depend on how w is cut; along k it is cut at multiples of K_ALIGN.
+    """
+
+def quantized_rows(rows: int, k: int, *, outliers: bool = False) -> _Rows:
+    """Room for rows of k int8 codes as csrc/kernels/quantize.h lays them out, all zero: uint8 (rows, bytes of a row).
+
+    A row is its scale (float32), its number of outliers (int32), from byte 64 on its codes (int16, the zero point taken
+    off), and where `outliers`, after a multiple of 64 bytes, their columns (int32) and values (float32) in pairs.
+    """
+
+def quantize(
+    out: _Rows,
+    x: _Float32,
+    *,
+    rule: str,
+    scale: float = 1.0,
+    zero: int = 0,
+    threshold: float = 0.0,
+    isa: str = "",
+) -> None:
+    """Rounds the rows of x (m, k) to int8 codes; out: quantized_rows(m, k, outliers=threshold > 0).
+
+    rule: "absmax127", "absmax127.5", "range-as-served", "range"; or "static-as-served", "static", with `scale` and
+    `zero`. threshold: x with |x| of at least this are outliers (0: none).
+    """
+
+def rmsnorm_quantize(
+    out: _Rows,
+    x: _Float32,
+    weight: _Stored,
+    eps: float,
+    *,
+    rule: str,
+    scale: float = 1.0,
+    zero: int = 0,
+    threshold: float = 0.0,
+    isa: str = "",
+) -> None:
+    """The bits of rmsnorm and then quantize, without the float32 rows between them."""
+
+def matmul_int8(
+    out: _Float32,
+    x: _Rows,
+    w: CodedWeight,
+    *,
+    bias: _Stored | None = None,
+    gate: _Float32 | None = None,
+    residual: _Float32 | None = None,
+    outliers: bool = False,
+    n_begin: int = 0,
+    n_end: int | None = None,
+    isa: str = "",
+) -> None:
+    """out = (x w^T + bias) * silu(gate) + residual of codes with codes; sums of products are exact in int32.
+
+    x: quantized_rows(m, k, outliers=outliers) as quantize fills them; w: of kind "i8" or "u8". The largest |x| code
+    times the largest |w code - zero| times k must be below 2^31. Otherwise as matmul.
     """
 
 class CodedWeight:
@@ -230,9 +290,10 @@ class Sampler:
         """(ids, probabilities) of what sample would draw from, ascending by id."""
 
 class Program:
-    """One forward pass: operations over named float32 buffers, recorded once, run in one call.
+    """One forward pass: operations over named buffers, recorded once, run in one call.
 
-    A buffer has a row for each token, or with `outputs` one for each output row. Each recording method takes buffers by
+    A buffer has a row for each token, or with `outputs` one for each output row; it holds float32, or `quantized` rows
+    as quantized_rows makes them. Each recording method takes buffers by
     name and keeps the arrays that it is given. One run at a time: RuntimeError if another thread uses the program
     meanwhile.
     """
@@ -251,7 +312,9 @@ class Program:
 
     @property
     def workspace_bytes(self) -> int: ...
-    def buffer(self, name: str, width: int, *, outputs: bool = False) -> None: ...
+    def buffer(
+        self, name: str, width: int, *, outputs: bool = False, quantized: bool = False, outliers: bool = False
+    ) -> None: ...
     def embedding(self, out: str, table: _Matrix, *, axis: int = 0) -> None: ...
     def rmsnorm(self, out: str, x: str, weight: _Stored, eps: float) -> None: ...
     def matmul(
@@ -277,6 +340,31 @@ class Program:
     ) -> None: ...
     def round_e4m3(
         self, out: str, x: str, *, scale: float | None = None, group: int = 0, reciprocal: bool = True
+    ) -> None: ...
+    def quantize(
+        self, out: str, x: str, *, rule: str, scale: float = 1.0, zero: int = 0, threshold: float = 0.0
+    ) -> None: ...
+    def rmsnorm_quantize(
+        self,
+        out: str,
+        x: str,
+        weight: _Stored,
+        eps: float,
+        *,
+        rule: str,
+        scale: float = 1.0,
+        zero: int = 0,
+        threshold: float = 0.0,
+    ) -> None: ...
+    def matmul_int8(
+        self,
+        out: str,
+        x: str,
+        w: CodedWeight,
+        *,
+        bias: _Stored | None = None,
+        gate: str | None = None,
+        residual: str | None = None,
     ) -> None: ...
     def rope_angles(self, out: str, inv_freq: _Float32, factor: float) -> None: ...
     def rope(self, out: str, x: str, angles: str, *, interleaved: bool = False) -> None: ...

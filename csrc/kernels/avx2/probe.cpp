@@ -1,5 +1,6 @@
 #include "kernels/avx2/kernels.h"
 #include "kernels/avx2/lanes.h"
+#include "kernels/avx2/madd.h"
 
 namespace inferno::kernels::avx2 {
 
@@ -65,6 +66,22 @@ std::uint64_t fma_peak(std::uint64_t rounds, float* sink) {
   for (std::size_t c = 1; c < kChains; ++c) all = _mm256_add_ps(all, chains[c]);
   *sink = sum(all);
   return rounds * kChains * kLanes;
+}
+
+std::uint64_t madd_peak(std::uint64_t rounds, std::int32_t* sink) {
+  // As many chains as the tile of matmul_int8 has.
+  constexpr std::size_t kChains = 12;
+  __m256i chains[kChains];
+  const __m256i a = _mm256_set1_epi16(3), b = _mm256_set1_epi16(5);
+  for (std::size_t c = 0; c < kChains; ++c) chains[c] = _mm256_set1_epi32(static_cast<int>(c));
+  for (std::uint64_t r = 0; r < rounds; ++r) {
+    each_constant(std::make_index_sequence<kChains>{},
+                  [&](auto c) __attribute__((always_inline)) { madd(chains[c], a, b); });
+  }
+  __m256i all = chains[0];
+  for (std::size_t c = 1; c < kChains; ++c) all = _mm256_add_epi32(all, chains[c]);
+  *sink = _mm256_extract_epi32(all, 0);
+  return rounds * kChains * 16;
 }
 
 }  // namespace inferno::kernels::avx2

@@ -38,4 +38,17 @@ std::uint64_t fma_peak(std::uint64_t rounds, float* sink) {
   return rounds * kChains;
 }
 
+std::uint64_t madd_peak(std::uint64_t rounds, std::int32_t* sink) {
+  constexpr std::size_t kChains = 16;
+  std::uint32_t chains[kChains] = {};
+  std::uint32_t factor = 3;
+  for (std::uint64_t r = 0; r < rounds; ++r) {
+    for (std::uint32_t& chain : chains) chain = chain * factor + 1;
+  }
+  std::uint32_t sum = 0;
+  for (std::uint32_t chain : chains) sum += chain;
+  *sink = static_cast<std::int32_t>(sum);
+  return rounds * kChains;
+}
+
 }  // namespace inferno::kernels::scalar
