@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 #include <stdexcept>
 
@@ -130,6 +131,8 @@ Step Program::prepare(const Batch& batch) {
       memory_[b].reset();
       capacity_[b] = 0;
       if (posix_memalign(&memory, 64, floats * sizeof(float)) != 0) throw std::bad_alloc();
+      // Codes that no operation has written yet are read by their count of outliers.
+      if (buffers_[b].holds != Holds::kFloats) std::memset(memory, 0, floats * sizeof(float));
       memory_[b].reset(static_cast<float*>(memory));
       capacity_[b] = floats;
     }

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from code_rows import make_rows, read_rows
 from coded_weights import make_coded
 from inferno import _core
 from inferno.analysis import analyze_folder, make_plan
@@ -40,7 +41,7 @@ TIERS = list(_core.tiers())
 CELLS = list(cells(variants()))
 STORED = ("F32", "F16", "BF16")
 # They measure the machine; no model asks for them.
-PROBES = {"read_all", "fma_peak"}
+PROBES = {"read_all", "fma_peak", "madd_peak"}
 # Tensors of the tiny model whose type decides what an operation is asked for.
 READ_BY = {
     "embedding": "model.embed_tokens.weight",
@@ -81,6 +82,24 @@ def matmul(w: Callable[..., np.ndarray], isa: str) -> None:
     out = empty(2, 5)
     _core.matmul(out, ones(2, 9), w(5, 9), bias=w(5), isa=isa)
     assert (out == 10).all()
+
+
+def quantize(w: Callable[..., np.ndarray], isa: str) -> None:
+    rows = _core.quantized_rows(2, 9)
+    _core.quantize(rows, 3 * ones(2, 9), rule="absmax127", isa=isa)
+    assert (read_rows(rows, 9).codes == 127).all()
+
+
+def rmsnorm_quantize(w: Callable[..., np.ndarray], isa: str) -> None:
+    rows = _core.quantized_rows(2, 9)
+    _core.rmsnorm_quantize(rows, ones(2, 9), w(9), 3.0, rule="static", scale=0.25, isa=isa)
+    assert (read_rows(rows, 9).codes == 2).all()  # 1 / sqrt(1 + 3)
+
+
+def matmul_int8(kind: str, isa: str) -> None:
+    out, coded = empty(2, 8), make_coded(kind, 8, 8, exact=True)
+    _core.matmul_int8(out, make_rows(ones(2), ones(2, 8)), coded.weight, isa=isa)
+    assert (out == coded.w.sum(axis=1)).all()
 
 
 def matmul_coded(kind: str, isa: str) -> None:
@@ -154,7 +173,7 @@ def exp_weights(w: Callable[..., np.ndarray], isa: str) -> None:
 
 
 # Operations whose weights are codes, not stored numbers: they take a kind of code.
-RUNS_CODED: dict[str, Callable[[str, str], None]] = {"matmul_coded": matmul_coded}
+RUNS_CODED: dict[str, Callable[[str, str], None]] = {"matmul_int8": matmul_int8, "matmul_coded": matmul_coded}
 RUNS: dict[str, Callable[[Callable[..., np.ndarray], str], None]] = {
     "embedding": embedding,
     "rmsnorm": rmsnorm,
@@ -164,6 +183,8 @@ RUNS: dict[str, Callable[[Callable[..., np.ndarray], str], None]] = {
     "rope_interleaved": rope(interleaved=True),
     "kv_write": kv_write,
     "attention": attention,
+    "quantize": quantize,
+    "rmsnorm_quantize": rmsnorm_quantize,
     "round_e4m3": round_e4m3,
     "silu_mul": silu_mul,
     "group_max": group_max,

@@ -1,6 +1,7 @@
 #include "kernels/matmul_int8.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "bindings/bindings.h"
 #include "bindings/coded.h"
@@ -10,6 +11,9 @@ namespace inferno::bindings {
 namespace {
 
 constexpr std::size_t kNone = static_cast<std::size_t>(-1);
+
+// The largest magnitude of a code of x.
+constexpr int kLargestCode = 255;
 
 using MaybeArray = std::optional<py::array>;
 using MaybeName = std::optional<std::string>;
@@ -62,16 +66,33 @@ class MatMulInt8Op final : public Operation {
   Spec s_;
 };
 
+// The columns of a block that int32 has room for, whatever the codes.
+std::size_t most_columns(const CodedMatrix& m) {
+  const int low = m.type == CodeType::kI8 ? -128 : 0, high = m.type == CodeType::kI8 ? 127 : 255;
+  int least = m.zeros.constant, most = m.zeros.constant;  // zeros
+  if (m.zeros.type == ZeroType::kI8) {
+    least = -128, most = 127;
+  } else if (m.zeros.type != ZeroType::kConstant) {
+    most += 255;
+  }
+  const int largest = std::max(most - low, high - least);
+  return std::numeric_limits<std::int32_t>::max() / static_cast<std::size_t>(largest * kLargestCode);
+}
+
 kernels::MatMulInt8* kernel_for(const Tier& tier, const CodedWeight& w) {
-  const bool i8 = w.matrix.type == CodeType::kI8, u8 = w.matrix.type == CodeType::kU8;
-  require(i8 || u8, "matmul_int8: w must be of kind i8 or u8; got " + w.kind);
-  require(w.matrix.block_of == nullptr, "matmul_int8: w must have its columns in order of their blocks; got block_of");
+  const CodedMatrix& m = w.matrix;
+  const bool i8 = m.type == CodeType::kI8, u8 = m.type == CodeType::kU8;
+  require(i8 || u8, "matmul_int8: weight must be of kind i8 or u8; got " + w.kind);
+  require(m.block_of == nullptr, "matmul_int8: weight must have its columns in order of their blocks; got block_of");
+  const std::size_t columns = std::min(m.k, m.block_columns), most = most_columns(m);
+  require(columns <= most, "matmul_int8: blocks of weight must be at most " + std::to_string(most) +
+                               " columns wide, so that int32 holds their sums; got " + std::to_string(columns));
   return tier.kernels.matmul_int8[i8 ? 0 : 1];
 }
 
 Stored checked_bias(const MaybeArray& bias, const CodedWeight& w) {
   if (!bias) return {nullptr, DType::kF32};
-  require_shape(*bias, {static_cast<py::ssize_t>(w.matrix.n)}, "matmul_int8: bias", "w");
+  require_shape(*bias, {static_cast<py::ssize_t>(w.matrix.n)}, "matmul_int8: bias", "weight");
   return stored(*bias, "matmul_int8: bias");
 }
 
@@ -83,10 +104,11 @@ void matmul_int8(py::array out, const py::array& x, const CodedWeight& w, const 
   kernels::MatMulInt8Args a{};
   a.out = f32_out(out, 2, "matmul_int8: out");
   a.x = quantized_data(x, out.shape(0), k, outliers, "matmul_int8: x");
-  require_shape(out, {out.shape(0), n}, "matmul_int8: out", "w");
+  require_shape(out, {out.shape(0), n}, "matmul_int8: out", "weight");
   a.ldo = a.epilogue.ldg = a.epilogue.ldr = w.matrix.n;
   a.x_bytes = dim(x, 1);
   a.outliers = outliers;
+  if (outliers) check_outliers(a.x, dim(out, 0), w.matrix.k, "matmul_int8: x");
   a.w = &w.matrix;
   a.m = dim(out, 0);
   a.n_begin = n_begin;
@@ -136,10 +158,10 @@ void record(BoundProgram& self, const std::string& out, const std::string& x, co
 }  // namespace
 
 void bind_matmul_int8(py::module_& m, ProgramClass& program) {
-  m.def("matmul_int8", &matmul_int8, py::arg("out"), py::arg("x"), py::arg("w"), py::kw_only(),
+  m.def("matmul_int8", &matmul_int8, py::arg("out"), py::arg("x"), py::arg("weight"), py::kw_only(),
         py::arg("bias") = py::none(), py::arg("gate") = py::none(), py::arg("residual") = py::none(),
         py::arg("outliers") = false, py::arg("n_begin") = 0, py::arg("n_end") = py::none(), py::arg("isa") = "");
-  program.def("matmul_int8", &record, py::arg("out"), py::arg("x"), py::arg("w"), py::kw_only(),
+  program.def("matmul_int8", &record, py::arg("out"), py::arg("x"), py::arg("weight"), py::kw_only(),
               py::arg("bias") = py::none(), py::arg("gate") = py::none(), py::arg("residual") = py::none());
 }
 

@@ -26,7 +26,8 @@ Quantization checked_rule(const std::string& rule, double scale, int zero, doubl
   }
   require(found != nullptr, what + ": rule must be one of " + names + "; got " + rule);
   const auto positive = [](double v) { return std::isfinite(static_cast<float>(v)) && static_cast<float>(v) > 0; };
-  require(positive(scale), what + ": scale must be positive and finite; got " + text(scale));
+  require(positive(scale) && std::isfinite(1 / static_cast<float>(scale)),
+          what + ": scale must be positive and finite, and so its reciprocal in float32; got " + text(scale));
   require(zero >= -128 && zero <= 127, what + ": zero must be in [-128, 127]; got " + std::to_string(zero));
   require(threshold == 0 || positive(threshold),
           what + ": threshold must be 0, or positive and finite; got " + text(threshold));

@@ -22,6 +22,19 @@ inline const void* quantized_data(const py::array& a, py::ssize_t rows, py::ssiz
   return a.data();
 }
 
+// Requires that the outliers of every row lie in it.
+inline void check_outliers(const void* rows, std::size_t count, std::size_t k, const std::string& what) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto& row =
+        *reinterpret_cast<const QuantizedRow*>(static_cast<const char*>(rows) + i * quantized_row_bytes(k, true));
+    const auto inside = [&](std::int32_t n, std::size_t end) { return n >= 0 && static_cast<std::size_t>(n) < end; };
+    bool right = inside(row.outliers, k + 1);
+    for (std::int32_t o = 0; right && o < row.outliers; ++o) right = inside(row.outlier_list(k)[o].column, k);
+    require(right,
+            what + " must hold rows that quantize has filled; got outliers past the end of row " + std::to_string(i));
+  }
+}
+
 inline void* quantized_out(py::array& a, py::ssize_t rows, py::ssize_t k, bool outliers, const std::string& what) {
   quantized_data(a, rows, k, outliers, what);
   require(a.writeable(), what + " must be writeable; got a read-only array");

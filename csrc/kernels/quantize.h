@@ -1,12 +1,12 @@
 // Activations as int8 codes, a scale for each row:   x[i, p] ~ scale[i] * code[i, p]
 //
-// A row is QuantizedRow, then k codes in 16 bits each, zeros up to a multiple of 64 bytes. The zero point is taken off
-// already, so that codes lie in [-255, 255] and no product needs a correction. With a threshold follow the row's
-// outliers: x where |x| >= threshold. Their codes are 0, they do not count for the scale, and a product adds them in
-// float32. Which columns they are is decided for each row alone, so that no row depends on its batch.
+// A row is QuantizedRow, then k codes in 16 bits each, one zero or more up to a multiple of 64 bytes. The zero point is
+// taken off already, so that codes lie in [-255, 255] and no product needs a correction. With a threshold follow the
+// row's outliers: x where |x| >= threshold. Their codes are 0, they do not count for the scale, and a product adds them
+// in float32. Which columns they are is decided for each row alone, so that no row depends on its batch.
 //
-// A row of zeros, or of numbers so small that the rule's divisions overflow, has scale 0. A row that holds an infinity
-// or a NaN has scale NaN. Both have codes 0.
+// A row of zeros, or of numbers so small that the rule's divisions overflow, has scale 0. A row that holds a NaN or an
+// infinity, or whose range is none, has scale NaN. Both have codes 0. An infinity past a threshold is an outlier.
 #pragma once
 
 #include <cstddef>
@@ -44,7 +44,8 @@ struct Outlier {
 };
 
 // Bytes of the codes of a row, and of a whole row; both multiples of 64.
-constexpr std::size_t quantized_codes_bytes(std::size_t k) { return (k * sizeof(std::int16_t) + 63) / 64 * 64; }
+// The zero is there because products read codes in pairs, and the last block of columns may have an odd width.
+constexpr std::size_t quantized_codes_bytes(std::size_t k) { return ((k + 1) * sizeof(std::int16_t) + 63) / 64 * 64; }
 
 struct alignas(64) QuantizedRow {
   float scale;

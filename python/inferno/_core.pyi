@@ -113,7 +113,7 @@ def rmsnorm_quantize(
 def matmul_int8(
     out: _Float32,
     x: _Rows,
-    w: CodedWeight,
+    weight: CodedWeight,
     *,
     bias: _Stored | None = None,
     gate: _Float32 | None = None,
@@ -125,8 +125,8 @@ def matmul_int8(
 ) -> None:
     """out = (x w^T + bias) * silu(gate) + residual of codes with codes; sums of products are exact in int32.
 
-    x: quantized_rows(m, k, outliers=outliers) as quantize fills them; w: of kind "i8" or "u8". The largest |x| code
-    times the largest |w code - zero| times k must be below 2^31. Otherwise as matmul.
+    x: quantized_rows(m, k, outliers=outliers) as quantize fills them; weight: of kind "i8" or "u8", no block of which
+    has so many columns that a sum could leave int32 (33,025; 65,793 for int8 without zero points). Otherwise as matmul.
     """
 
 class CodedWeight:
@@ -293,9 +293,8 @@ class Program:
     """One forward pass: operations over named buffers, recorded once, run in one call.
 
     A buffer has a row for each token, or with `outputs` one for each output row; it holds float32, or `quantized` rows
-    as quantized_rows makes them. Each recording method takes buffers by
-    name and keeps the arrays that it is given. One run at a time: RuntimeError if another thread uses the program
-    meanwhile.
+    as quantized_rows makes them, `outliers` with room for those. Each recording method takes buffers by name and keeps
+    the arrays that it is given. One run at a time: RuntimeError if another thread uses the program meanwhile.
     """
 
     def __init__(self, isa: str = "") -> None: ...
@@ -360,7 +359,7 @@ class Program:
         self,
         out: str,
         x: str,
-        w: CodedWeight,
+        weight: CodedWeight,
         *,
         bias: _Stored | None = None,
         gate: str | None = None,
@@ -392,6 +391,6 @@ class Program:
         """
 
     def read(self, buffer: str) -> _Float32:
-        """A copy of a buffer after the last run: (rows, width); no rows before the first."""
+        """A copy of a buffer after the last run: (rows, width); no rows before the first. Of codes: scale * code."""
 
     def read_into(self, buffer: str, out: _Float32) -> None: ...

@@ -11,10 +11,11 @@ from inferno import _core
 from inferno._core import KV_BLOCK, LOGIT_GROUP
 from inferno.selftest_case import NO_TYPE, Array, Case, Float32, Float64, U, nans, single, stored, widened
 from inferno.selftest_coded import coded_cases
+from inferno.selftest_int8 import int8_cases
 
 _SEED = 20260101
 # Cases of other files.
-_MORE: tuple[Callable[[np.random.Generator], Iterator[Case]], ...] = (coded_cases,)
+_MORE: tuple[Callable[[np.random.Generator], Iterator[Case]], ...] = (coded_cases, int8_cases)
 
 
 def cases() -> Iterator[Case]:

@@ -15,7 +15,7 @@ KERNELS = Path(__file__).parents[2] / "csrc" / "kernels"
 def declared(tier: str) -> set[str]:
     """The functions of csrc/kernels/<tier>/kernels.h: "MatMul matmul_f32_f32_f32, matmul_f32_f32_f16;"."""
     text = (KERNELS / tier / "kernels.h").read_text(encoding="utf-8")
-    lines = re.findall(r"^[A-Z]\w+ ([\w, ]+);$", text, re.MULTILINE)
+    lines = re.findall(r"^[A-Z]\w+ ([\w,\s]+);$", text, re.MULTILINE)
     return {name.strip() for line in lines for name in line.split(",")}
 
 

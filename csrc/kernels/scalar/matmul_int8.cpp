@@ -24,7 +24,7 @@ void matmul_int8(const MatMulInt8Args& a) {
         sum = std::fma(static_cast<float>(static_cast<std::int32_t>(products)), scale_at(w, r, c), sum);
       }
       sum *= x.scale;
-      if (a.outliers) sum += outlier_sum(w, x, j);
+      if (a.outliers && x.outliers > 0) sum += outlier_sum(w, x, j);
       a.out[i * a.ldo + j] = finish(a.epilogue, sum, i, j);
     }
   }

@@ -56,7 +56,7 @@ inline RowRule row_rule(const Quantization& how, float absmax, float low, float 
       rule.factor = rule.divide ? how.scale : 1.0f / how.scale;
       break;
   }
-  if (!std::isfinite(absmax)) {
+  if (!std::isfinite(absmax) || !std::isfinite(rule.scale)) {
     rule.scale = std::numeric_limits<float>::quiet_NaN();
     rule.empty = true;
   } else if (!is_static(how.rule) && (!(rule.scale > 0) || !std::isfinite(rule.factor) || !std::isfinite(rule.zero))) {
