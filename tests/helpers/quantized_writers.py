@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from numpy_activations import to_e4m3
-from numpy_quantized import AWQ_ORDER, E4M3, Stored, spread
+from numpy_codes import AWQ_ORDER, E4M3, Stored, spread
 from safetensors_writer import widen
 from tiny import random_normal
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from numpy_codes import Stored, awq_weight, gptq_weight
 from numpy_llama import U
-from numpy_quantized import Stored, awq_weight, gptq_weight
 from quantized_cases import CASES
 from quantized_references import NUMERICS, exact_logits, float32_bound, has_tie, numpy_llama, reference
 from quantized_writers import pack
