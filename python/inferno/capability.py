@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from inferno.checkpoint.dtypes import DTYPES
 from inferno.quantization.recognize import SIGNATURES, UNKNOWN
+from inferno.quantization.resolve import SCHEMES
 
 # What an operation without weights is asked for.
 NO_WEIGHT = "-"
@@ -51,11 +52,12 @@ DTYPE_REFUSALS: Mapping[str, str] = {
     "BOOL": "truth values are no weights",
     **{dtype: _NO_SCHEME.format(dtype) for dtype in DTYPES if dtype not in (*_STORED, "F64", "C64", "BOOL")},
 }
-# Schemes for which no matmul exists, and why.
+# Schemes that are recognised and for which no matmul exists, and why. The others name the type of their codes.
 SCHEME_REFUSALS: Mapping[str, str] = {
     **{
-        signature.name: f"quantized checkpoints are not implemented; got the scheme {signature.name}"
+        signature.name: f"no kernel multiplies with codes as the scheme {signature.name} stores them"
         for signature in SIGNATURES
+        if signature.name not in SCHEMES
     },
     UNKNOWN: "no scheme is known that stores weights so",
 }

@@ -13,8 +13,8 @@ Numerics = Literal["vllm", "compressed-tensors"]
 NUMERICS: tuple[Numerics, ...] = ("vllm", "compressed-tensors")
 # What each does, in a line.
 NUMERICS_TOLD: dict[Numerics, str] = {
-    "vllm": "vllm: inputs are rounded by absmax / 127, as served",
-    "compressed-tensors": "compressed-tensors: inputs are rounded by absmax / 127.5, as the model's writer does",
+    "vllm": "vllm: inputs are rounded as served (int8: absmax / 127)",
+    "compressed-tensors": "compressed-tensors: inputs are rounded as the model's writer does (int8: absmax / 127.5)",
 }
 
 
