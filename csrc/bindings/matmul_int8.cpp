@@ -108,6 +108,9 @@ void matmul_int8(py::array out, const py::array& x, const CodedWeight& w, const 
   a.ldo = a.epilogue.ldg = a.epilogue.ldr = w.matrix.n;
   a.x_bytes = dim(x, 1);
   a.outliers = outliers;
+  const auto *x_begin = static_cast<const char*>(a.x), *out_begin = reinterpret_cast<const char*>(a.out);
+  require(x_begin + x.nbytes() <= out_begin || out_begin + out.nbytes() <= x_begin,
+          "matmul_int8: out must not lie in the memory of x");
   if (outliers) check_outliers(a.x, dim(out, 0), w.matrix.k, "matmul_int8: x");
   a.w = &w.matrix;
   a.m = dim(out, 0);

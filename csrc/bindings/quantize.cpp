@@ -83,9 +83,10 @@ class RmsNormQuantizeOp final : public Operation {
 };
 
 py::array quantized_rows(py::ssize_t rows, py::ssize_t k, bool outliers) {
-  require(rows >= 0 && k >= 1 && k < (1 << 30) && rows < (1 << 30),
-          "quantized_rows: rows must be at least 0 and k at least 1; got " + std::to_string(rows) + ", " +
-              std::to_string(k));
+  constexpr py::ssize_t kEnd = py::ssize_t{1} << 30;
+  require(rows >= 0 && rows < kEnd && k >= 1 && k < kEnd,
+          "quantized_rows: rows must be in [0, " + std::to_string(kEnd - 1) + "] and k in [1, " +
+              std::to_string(kEnd - 1) + "]; got " + std::to_string(rows) + ", " + std::to_string(k));
   const std::size_t bytes = quantized_row_bytes(static_cast<std::size_t>(k), outliers);
   const std::size_t total = bytes * std::max<std::size_t>(static_cast<std::size_t>(rows), 1);
   void* memory = std::aligned_alloc(64, total);

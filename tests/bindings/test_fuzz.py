@@ -57,6 +57,30 @@ def matrices(draw: st.DrawFn, whole: np.ndarray) -> tuple[np.ndarray | list[np.n
 
 
 @st.composite
+def coded(draw: st.DrawFn, n: int, k: int) -> _core.CodedWeight:
+    """A matrix of this shape, mostly of whole bytes."""
+    n, k = max(n, 1), max(k, 1)
+    kind = draw(st.sampled_from(["i8", "i8", "u8", "u8", "e4m3"]))
+    block = draw(st.sampled_from([(1, k), (n, k), (1, 3), (2, 8), (1, 1)]))
+    shape = (-(-n // block[0]), -(-k // block[1]))
+    zeros = None if kind == "e4m3" else draw(st.sampled_from([None, np.full(shape, 7, np.int8)]))
+    codes, scales = np.full((n, k), draw(st.integers(0, 255)), np.uint8), np.ones(shape, np.float32)
+    return _core.CodedWeight(kind, codes, n, k, scales, block=block, zeros=zeros)
+
+
+@st.composite
+def rules(draw: st.DrawFn) -> dict[str, Any]:
+    """How rows are rounded to codes."""
+    names = ["absmax127", "absmax127.5", "range-as-served", "range", "static-as-served", "static", "none"]
+    return {
+        "rule": draw(st.sampled_from(names)),
+        "scale": draw(st.sampled_from([1.0, 0.01, 1e-45, 3e38, 0.0])),
+        "zero": draw(st.sampled_from([0, -128, 127, 128])),
+        "threshold": draw(st.sampled_from([0.0, 0.0, 0.5, 1e30, -1.0])),
+    }
+
+
+@st.composite
 def good(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     """A function and arguments whose shapes fit together."""
     m, n, k = (draw(st.sampled_from([0, 1, 2, 13, 33])) for _ in range(3))
@@ -73,6 +97,16 @@ def good(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     cache = {"keys": np.zeros((3, heads, head_dim, 32), kind), "values": np.zeros((3, heads, 32, head_dim), kind)}
     place = {"block_table": i(draw(st.sampled_from([3, 3, 2, 0]))), "first_position": draw(SMALL)}
     table, w = draw(matrices(np.ones((3, n), kind))), draw(matrices(np.ones((n, k), kind)))
+    rule = draw(rules())
+
+    def rows(m: int, k: int) -> np.ndarray:
+        return _core.quantized_rows(m, max(k, 1), outliers=rule["threshold"] > 0)
+
+    def filled(x: np.ndarray) -> np.ndarray:
+        """With any bytes."""
+        x[...] = draw(st.sampled_from([0, 0, 1, 2, 255]))
+        return x
+
     calls: dict[str, dict[str, Any]] = {
         "embedding": {"out": f(m, n), "ids": i(m), "table": table[0], "axis": table[1]},
         "rmsnorm": {"out": f(m, n), "x": f(m, n), "weight": np.ones(n, kind), "eps": draw(st.floats(width=32))},
@@ -85,6 +119,24 @@ def good(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
             "gate": f(m, n),
             "residual": f(m, n),
             "bias": np.ones(n, kind),
+            "n_begin": draw(st.integers(0, n)),
+        },
+        "quantize": {"out": rows(m, k), "x": f(m, k), **rule},
+        "rmsnorm_quantize": {
+            "out": rows(m, k),
+            "x": f(m, k),
+            "weight": np.ones(k, kind),
+            "eps": draw(st.floats(width=32)),
+            **rule,
+        },
+        "matmul_int8": {
+            "out": f(m, n),
+            "x": filled(rows(m, k)),
+            "weight": draw(coded(n, k)),
+            "gate": f(m, n),
+            "residual": f(m, n),
+            "bias": np.ones(n, kind),
+            "outliers": rule["threshold"] > 0,
             "n_begin": draw(st.integers(0, n)),
         },
         "rope_angles": {"out": f(m, 2 * n), "positions": i(m), "inv_freq": f(n), "factor": draw(st.floats(width=32))},
@@ -118,6 +170,7 @@ def test_plain_functions(call: tuple[str, dict[str, Any]], changes: list[tuple[i
 
 NAMES = st.sampled_from([*"abcdeabcdeabcdeabcde", "nosuch"])
 WIDTHS = st.sampled_from([4, 4, 4, 4, 4, 4, 4, 8, 3])
+HOLDS = st.sampled_from([{}, {}, {}, {"quantized": True}, {"quantized": True, "outliers": True}])
 
 
 @st.composite
@@ -128,6 +181,7 @@ def recordings(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     heads, head_dim = draw(st.sampled_from([(1, 4), (2, 2), (4, 1), (1, 2), (2, 4), (0, 4)]))
     cache = {"keys": np.zeros((3, heads, head_dim, 32), kind), "values": np.zeros((3, heads, 32, head_dim), kind)}
     table, w = draw(matrices(np.ones((4, width), kind))), draw(matrices(np.ones((width, other), kind)))
+    rule = draw(rules())
     maybe = st.one_of(st.none(), st.none(), st.none(), NAMES)
     out, x = draw(NAMES), draw(NAMES)
     calls: dict[str, dict[str, Any]] = {
@@ -139,6 +193,15 @@ def recordings(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
             "x": x,
             "w": w[0],
             "axis": w[1],
+            "gate": draw(maybe),
+            "residual": draw(maybe),
+        },
+        "quantize": {"out": out, "x": x, **rule},
+        "rmsnorm_quantize": {"out": out, "x": x, "weight": np.ones(width, kind), "eps": 1e-5, **rule},
+        "matmul_int8": {
+            "out": out,
+            "x": x,
+            "weight": draw(coded(width, other)),
             "gate": draw(maybe),
             "residual": draw(maybe),
         },
@@ -180,13 +243,13 @@ def batches(draw: st.DrawFn) -> dict[str, Any]:
 
 @fuzz
 @given(
-    st.lists(st.tuples(WIDTHS, st.sampled_from([False, False, False, True])), min_size=5, max_size=5),
+    st.lists(st.tuples(WIDTHS, st.sampled_from([False, False, False, True]), HOLDS), min_size=5, max_size=5),
     st.lists(st.one_of(recordings(), batches()), min_size=1, max_size=25),
 )
-def test_programs(buffers: list[tuple[int, bool]], actions: list[Any]) -> None:
+def test_programs(buffers: list[tuple[int, bool, dict[str, bool]]], actions: list[Any]) -> None:
     program = _core.Program()
-    for name, (width, outputs) in zip("abcde", buffers, strict=True):
-        program.buffer(name, width, outputs=outputs)
+    for name, (width, outputs, holds) in zip("abcde", buffers, strict=True):
+        program.buffer(name, width, outputs=outputs, **holds)
     for action in actions:
         with suppress(*ALLOWED):
             if isinstance(action, dict):

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from children import in_child
+from code_rows import make_rows
 from coded_weights import KINDS, make_coded
 from inferno import _core
 from kernel_arrays import STORED, stored
@@ -145,6 +146,49 @@ def test_matmul_coded(isa: str, kind: str, m: int, place: Place) -> None:
                     more["bias"] = place(f32(rows))
                     out, x = place(f32(m, rows)), place(f32(m, columns))
                     _core.matmul_coded(out, x, coded.placed(place), isa=isa, **more)
+
+    assert in_child(body) == 0
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5])
+def test_quantize_and_its_norm(isa: str, threshold: float, place: Place) -> None:
+    """All values are outliers where there is a threshold."""
+
+    def body() -> None:
+        for k in [*TAILS, 32, 64]:
+            for rule in ("absmax127", "range"):
+                rows = _core.quantized_rows(2, k, outliers=threshold > 0)
+                _core.quantize(place(rows), place(f32(2, k)), rule=rule, threshold=threshold, isa=isa)
+                for kind in STORED:
+                    weight = place(stored(f32(k), kind, 0))
+                    more = {"rule": rule, "threshold": threshold, "isa": isa}
+                    _core.rmsnorm_quantize(place(rows), place(f32(2, k)), weight, 1e-5, **more)
+
+    assert in_child(body) == 0
+
+
+@pytest.mark.parametrize("kind", ["i8", "u8"])
+@pytest.mark.parametrize("m", [1, 2, 5, 13])
+def test_matmul_int8(isa: str, kind: str, m: int, place: Place) -> None:
+    """A block of odd width ends where a row of x does: products read codes of x in pairs."""
+    forms: list[dict[str, Any]] = [
+        {},
+        {"block": (1, 8), "zeros": "packed", "scale": "bf16"},
+        {"block": (1, 21), "zeros": "bytes", "scale": "nested"},
+        {"block": (5, 31), "zeros": "bytes", "scale": "f32"},
+    ]
+
+    def body() -> None:
+        for k in [*TAILS, 32, 64, 515]:
+            for n in (1, 7, 9, 25):
+                for form in forms:
+                    weight = make_coded(kind, n, k, **form).placed(place)
+                    more = {name: place(f32(m, n)) for name in ("gate", "residual")}
+                    more["bias"] = place(f32(n))
+                    _core.matmul_int8(place(f32(m, n)), place(_core.quantized_rows(m, k)), weight, isa=isa, **more)
+                    everywhere = [dict.fromkeys(range(k), 1.0)] * m
+                    rows = place(make_rows(np.ones(m, np.float32), np.zeros((m, k)), everywhere))
+                    _core.matmul_int8(place(f32(m, n)), rows, weight, outliers=True, isa=isa)
 
     assert in_child(body) == 0
 
