@@ -10,8 +10,11 @@ import pytest
 from fake_limits import make_limits, rate
 from inferno.analysis import analyze_folder, make_plan
 from inferno.analysis.forecast import Forecast, MatrixUse, Workload, compare, forecast, workload
+from inferno.analysis.rounding import Rounding
 from inferno.engine.outputs import Metrics
+from inferno.hardware import AttentionRates
 from inferno.models import Model
+from quantized_cases import CASES as QUANTIZED_CASES
 from tiny import write_tiny
 
 # 1 GB of BF16 in the layers and 0.2 GB in the head; 65.5 kB of keys and values a token.
@@ -126,6 +129,48 @@ def test_what_does_not_fit(available, largest):
 def test_a_type_that_was_not_measured():
     with pytest.raises(KeyError, match="I8"):
         forecast(replace(WORK, matrices=(MatrixUse("a", 1, 1, "I8", 1),)), make_limits(), 10**10)
+
+
+def test_codes_are_judged_by_the_kernel_that_multiplies_them():
+    """The same int8 weights with inputs as they are, and with inputs that are rounded to codes."""
+    matrices = (MatrixUse("a", 1000, 1000, "I8", 10**6), MatrixUse("b", 1000, 1000, "I8xI8", 10**6))
+    gemv = {"I8": {256: rate(4e9)}, "I8xI8": {256: rate(8e9)}}
+    gemm = {"I8": {256: rate(50e9)}, "I8xI8": {256: rate(150e9)}}
+    at_once = AttentionRates(rate(1e18), rate(1e18), rate(1e18))
+    work = replace(WORK, matrices=matrices, ctx_size=256)
+    found = forecast(work, make_limits(gemv=gemv, gemm=gemm, attention={"f16": at_once}), 10**10)
+    assert found.decode_start.expected == pytest.approx(1 / (1e-3 / 4 + 1e-3 / 8))
+    assert found.prefill_of(256).expected == pytest.approx(256 / (256e6 / 50e9 + 256e6 / 150e9))
+    assert found.of_codes
+    assert not forecast(replace(work, matrices=matrices[:1]), found.limits, 10**10).of_codes
+
+
+def test_rounding_inputs_takes_time():
+    work = replace(WORK, rounding=Rounding(elements=1000))
+    plain, longer = (forecast(w, make_limits(rows=rate(1e6)), 10**10).prefill_of(100) for w in (WORK, work))
+    assert 100 / longer.expected - 100 / plain.expected == pytest.approx(100 * 1000 / 1e6)
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    return tmp_path_factory.mktemp("quantized")
+
+
+@pytest.mark.parametrize("case", QUANTIZED_CASES, ids=lambda case: case.name)
+def test_a_quantized_workload_is_what_the_program_does(case, scratch):
+    model = Model(make_plan(analyze_folder(case.folder(scratch)), threads=1, ctx_size=512))
+    work, program = workload(model.plan), model.program._recorded
+    model.prefill(model.new_sequence(), [1] * 256)
+    # Where neighbours round differently a matmul may share a stage with a rounding.
+    spared = model.config.num_hidden_layers if case.name == "mixed_precision" else 0
+    assert 0 <= work.stages - program.stages <= spared
+    assert len(work.matrices) == sum(name.startswith("matmul") for name in program.operations)
+    assert [m.name.removesuffix(".weight") for m in work.matrices if m.last_only] == [
+        model.plan.head.head.removesuffix(".weight")
+    ]
+    assert program.workspace_bytes + 4 * model.config.vocab_size == work.workspace_bytes
+    rounded = sum(name in ("quantize", "round_e4m3") for name in program.operations)
+    assert (work.rounding.elements > 0) == (rounded > 0)
 
 
 @pytest.fixture

@@ -6,12 +6,18 @@ import json
 import re
 import shutil
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from fake_limits import make_limits
 from inferno import LLM
+from inferno.cli.report import compare_with_forecast
+from inferno.engine.outputs import Metrics
+from inferno.models import load_model
 from inferno.progress import LineProgress
+from quantized_cases import QUANTIZED
 from speaker import write_speaker
 
 SPOKEN = "Hey, wörd!\U0001f600"
@@ -240,3 +246,14 @@ def test_a_run_is_set_beside_the_forecast(cli, speaker, monkeypatch):
     result = cli("generate", "-m", speaker, "--json", "Hi")
     assert json.loads(result.out)["metrics"]["forecast"] is None
     assert "forecast" not in result.err
+
+
+def test_no_forecast_of_a_type_that_was_not_measured(monkeypatch):
+    model = load_model(QUANTIZED / "w8a8_channel", ctx_size=64, threads=1)
+    run: Any = SimpleNamespace(model=model)
+    known = make_limits()
+    monkeypatch.setattr("inferno.hardware.cached.known_limits", lambda threads, isa: known)
+    assert compare_with_forecast(run, Metrics()) is None
+    more = {"I8xI8": known.gemv["F32"]}
+    known = make_limits(gemv={**known.gemv, **more}, gemm={**known.gemm, **more})
+    assert compare_with_forecast(run, Metrics()) is not None

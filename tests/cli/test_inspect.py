@@ -8,13 +8,15 @@ import re
 import shutil
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 
 from containers import write_f32
-from fake_limits import make_limits
+from fake_limits import make_limits, rate
 from meta_writer import write_meta
 from model_edits import edit_bytes, edit_config, edit_entry, edit_json, remove, rename_tensor, write
+from quantized_cases import QUANTIZED
 from terminals import on_terminal
 from tiny import stored_tensors, tiny_config, write_tiny
 
@@ -166,6 +168,25 @@ def test_the_forecast_is_of_what_was_measured(cli, tiny, monkeypatch):
         assert ("\nForecast\n" in result.out) == (arguments != ["--no-forecast"])
         assert len(asked) == measurements
     assert "10.0 GB/s read, 100.0 G multiply-adds/s; 1 thread of scalar" in result.out
+
+
+def test_a_type_of_codes_is_measured_for_the_model_that_has_it(cli, monkeypatch):
+    monkeypatch.delenv("INFERNO_NO_FORECAST")
+    asked = []
+
+    def measure_types(known, types, progress):
+        asked.append(types)
+        more = {name: {256: rate(1e9)} for name in types}
+        return replace(known, gemv={**known.gemv, **more}, gemm={**known.gemm, **more})
+
+    monkeypatch.setattr("inferno.hardware.measuring.measure", lambda key, progress: make_limits(key=key))
+    monkeypatch.setattr("inferno.hardware.measuring.measure_types", measure_types)
+    for name in "w8a8_channel", "w8a8_channel", "w4a16_group":
+        result = cli("inspect", QUANTIZED / name, "--isa", "scalar", "-t", "1")
+        assert result.code == 0
+        assert ("G multiply-adds/s, 200.0 G of int8; 1 thread" in result.out) == (name == "w8a8_channel")
+        assert "\nForecast\n" in result.out
+    assert asked == [["I8xI8"], ["U4"]]
 
 
 BROKEN = {

@@ -12,9 +12,11 @@ import pytest
 
 from fake_limits import make_limits, rate
 from inferno import hardware
+from inferno.capability import KERNELS
 from inferno.errors import HardwareError, UsageError
 from inferno.hardware import Limits, Rate, cached, measuring
-from inferno.hardware.rates import interpolated
+from inferno.hardware.code_matrices import CODED
+from inferno.hardware.rates import interpolated, rate_name
 from inferno.hardware.stand_in import Pages
 from inferno.progress import SilentProgress
 
@@ -67,6 +69,48 @@ def test_every_part_is_measured(isa):
     assert set(found.attention) == {"f32", "f16", "bf16"}
     assert Limits.from_json(json.loads(json.dumps(found.as_json()))) == found
     assert told == [("Measuring this machine's speed (a few seconds, once)", 1), 1, "end"]
+
+
+def test_types_of_codes_are_measured_when_asked_for(isa):
+    known = make_limits(key={**KEY, "isa": isa}, cpu_share=0.5)
+    found = measuring.measure_types(known, list(CODED), SilentProgress(), rounds=1, pages=Pages(8 << 20))
+    for before, after in (known.gemv, found.gemv), (known.gemm, found.gemm):
+        assert list(after) == [*before, *CODED]
+        assert all(tuple(after[name]) == measuring.CODED_LENGTHS for name in CODED)
+    assert Limits.from_json(json.loads(json.dumps(found.as_json()))) == found
+    assert replace(found, gemv=known.gemv, gemm=known.gemm, cpu_share=0.5) == known
+    assert found.cpu_share <= 0.5
+
+
+def test_every_matmul_of_codes_can_be_measured():
+    assert [rate_name(*cell) for cell in KERNELS if cell[0] in ("matmul_int8", "matmul_coded")] == list(CODED)
+    assert all(rate_name("matmul", dtype) in make_limits().gemv for op, dtype in KERNELS if op == "matmul")
+
+
+def test_bytes_of_codes_are_counted_with_their_scales():
+    bench = measuring._Bench(1, "scalar", Pages(8 << 20))
+    elements = {name: measuring._element_bytes(bench, name, 1024) for name in CODED}
+    channel, group, points = 4 / 1024, 2 / 128, 1 / 1024
+    assert elements == {
+        "I8xI8": 1 + channel, "U8xI8": 1 + channel + points, "I8": 1 + channel, "U8": 1 + channel + points,
+        "U4": 0.5 + group, "LUT4": pytest.approx(0.5 + 4 / 64, abs=1e-2), "E4M3": 1 + channel,
+        "GPTQ4": 0.5 + group + 0.5 / 128, "GPTQ8": 1 + group + 1 / 128, "AWQ4": 0.5 + group + 0.5 / 128,
+    }  # fmt: skip
+
+
+def test_codes_meet_the_kernel_of_their_name():
+    bench = measuring._Bench(1, "scalar", Pages(8 << 20))
+    recorded = []
+    seconds = bench.seconds
+    bench.seconds = lambda program, *more: recorded.append(program.operations) or seconds(program, *more)
+    for name, operations in {
+        "BF16": ["embedding", "matmul"],
+        "I8": ["embedding", "matmul_coded"],
+        "I8xI8": ["embedding", "quantize", "matmul_int8"],
+    }.items():
+        recorded.clear()
+        measuring._matmul_probe(bench, name, 256, 1, 1e-4)
+        assert recorded[0] == operations
 
 
 def test_bytes_and_products_are_counted_for_what_they_are():
@@ -139,6 +183,27 @@ def test_a_new_build_is_measured_anew_in_the_old_one_s_place(measured, own_cache
     assert len(list((own_cache / "limits").iterdir())) == 1
 
 
+def test_a_type_is_measured_once_and_kept_beside_the_others(measured, own_cache, monkeypatch):
+    asked = []
+
+    def measure_types(known, types, progress):
+        asked.append(types)
+        more = {name: {256: rate(1e9)} for name in types}
+        return replace(known, gemv={**known.gemv, **more}, gemm={**known.gemm, **more})
+
+    monkeypatch.setattr(measuring, "measure_types", measure_types)
+    plain = hardware.limits(1, "scalar", types=["BF16", "F32"])
+    assert asked == []
+    coded = hardware.limits(1, "scalar", types=["I8xI8", "BF16", "I8xI8"])
+    assert coded.gemv_rate("I8xI8", 512) == rate(1e9)
+    assert cached.known_limits(1, "scalar") == hardware.limits(1, "scalar", types=["I8xI8"]) == coded
+    assert plain.missing(["I8xI8", "F16"]) == ["I8xI8"]
+    hardware.limits(1, "scalar", types=["U4", "I8xI8"])
+    assert asked == [["I8xI8"], ["U4"]]
+    assert len(measured) == 1
+    assert len(list((own_cache / "limits").iterdir())) == 1
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"key": 1}', "[" * 100_000, "\xff"])
 def test_a_broken_cache_is_made_anew(measured, own_cache, text):
     hardware.limits(1, "scalar")
@@ -186,6 +251,10 @@ def test_steady():
     assert not make_limits(spread=1.3).steady
     assert not make_limits(gemv={"F32": {256: rate(15e9)}}).steady
     assert not make_limits(gemm={"F32": {256: rate(150e9)}}).steady
+    # Products of codes have a peak of their own: 200 G here.
+    assert make_limits(gemm={"I8xI8": {256: rate(150e9)}}).steady
+    assert not make_limits(gemm={"I8xI8": {256: rate(300e9)}}).steady
+    assert not make_limits(madd_peak=Rate(200e9, 100e9, 210e9)).steady
 
 
 def test_arguments_that_cannot_be():
@@ -205,6 +274,7 @@ def test_arguments_that_cannot_be():
         {"rows": {"median": float("nan"), "low": 1, "high": 1}},
         {"fma_peak": {"median": float("inf"), "low": 1, "high": 1}},
         {"fma_peak": {"median": 1, "low": 1}},
+        {"madd_peak": None},
         {"gemv": {"F32": {}}},
         {"gemv": {"F32": {"-1": {"median": 1, "low": 1, "high": 1}}}},
         {"key": {"threads": "many"}},

@@ -12,6 +12,7 @@ def test_measured_limits_are_plausible(isa):
     data = np.ones(1 << 22, np.uint8)
     assert 1e7 < hardware.read_bandwidth([data, data], 2, isa) < 1e13
     assert 1e7 < hardware.fma_peak(1, isa, rounds=10_000) < 1e12
+    assert 1e7 < hardware.madd_peak(1, isa, rounds=10_000) < 1e12
     assert hardware.read_bandwidth([], 1, isa) == 0
 
 

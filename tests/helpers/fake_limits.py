@@ -18,6 +18,7 @@ def make_limits(threads: int = 1, spread: float = 1.0, **changes: object) -> Lim
         "read_bandwidth": rate(10e9, spread),
         "read_pattern": "2-streams",
         "fma_peak": rate(100e9, spread),
+        "madd_peak": rate(200e9, spread),
         "call_seconds": 1e-15,
         "stage_seconds": 1e-15,
         "gemv": {dtype: {256: rate(10e9, spread), 4096: rate(10e9, spread)} for dtype in ("F32", "F16", "BF16")},

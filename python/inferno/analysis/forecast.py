@@ -1,8 +1,8 @@
 """What a model will cost on this machine, and how fast it will be: from shapes and measured limits alone.
 
 A token's step is taken as the sum of its parts, each at the speed that hardware.limits measured for that part alone:
-the matrices (bytes over the speed for their stored type and row length), attention over the cache so far, and the
-barriers between the stages of the step program. A prompt's chunk is its multiply-adds in the same manner.
+the matrices (bytes over the speed for their kernel, stored type and row length), attention over the cache so far, and
+the barriers between the stages of the step program. A prompt's chunk is its multiply-adds in the same manner.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from inferno.hardware.rates import SHARED_HEADS
+from inferno.analysis.rounding import NO_ROUNDING, Rounding, rounding
+from inferno.hardware.rates import SHARED_HEADS, of_codes, rate_name
 
 if TYPE_CHECKING:
     from inferno.analysis.plan import Plan
@@ -22,12 +23,15 @@ if TYPE_CHECKING:
 CHUNK = 256
 # Stages of the step program for a layer, and before and after the layers: docs/architecture.md.
 LAYER_STAGES, OTHER_STAGES = 10, 4
+# The operations of capability.py that multiply with a matrix.
+MATMULS = ("matmul", "matmul_int8", "matmul_coded")
 
 
 @dataclass(frozen=True)
 class MatrixUse:
-    """A matrix that a step multiplies with: n rows of k, `nbytes` as stored.
+    """A matrix that a step multiplies with: n rows of k, `nbytes` as stored, its scales and zero points among them.
 
+    `dtype` is the name under which Limits has the matmul's speed (hardware.rates.rate_name).
     `last_only` if of a prompt it meets the last token alone, as the head does.
     """
 
@@ -47,6 +51,7 @@ class Workload:
     weight_bytes   of all tensors, the embedding too
     ctx_size       tokens of prompt and output together
     stages         of the step program
+    rounding       what rounding the inputs of quantized layers adds; its stages are among `stages`
     """
 
     matrices: tuple[MatrixUse, ...]
@@ -61,6 +66,12 @@ class Workload:
     kv_cache_type: str
     ctx_size: int
     stages: int
+    rounding: Rounding = NO_ROUNDING
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The names of the speeds that a forecast needs, each once."""
+        return tuple(dict.fromkeys(matrix.dtype for matrix in self.matrices))
 
     @property
     def kv_bytes_per_token(self) -> int:
@@ -79,16 +90,26 @@ class Workload:
         """Bytes of a step's buffers for a full chunk, the logits of its last token among them."""
         heads = 2 * self.heads + 2 * self.kv_heads + 1
         row = 2 * self.hidden_size + self.intermediate_size + heads * self.head_dim
-        return 4 * (CHUNK * row + self.hidden_size + 2 * self.vocab_size)
+        plain = 4 * (CHUNK * row + self.hidden_size + 2 * self.vocab_size)
+        return plain + CHUNK * self.rounding.row_bytes + self.rounding.last_bytes
 
 
 def workload(plan: Plan) -> Workload:
     """What a step of the planned model does."""
-    config = plan.config
+    config, rounded = plan.config, rounding(plan)
+    # A quantized head goes by its layer's name.
+    head = (plan.head.head, plan.head.head.removesuffix(".weight"))
     matrices = (
-        MatrixUse(b.tensor, b.shape[0], b.shape[1], b.weight_type, b.nbytes, last_only=b.tensor == plan.head.head)
+        MatrixUse(
+            b.tensor,
+            b.shape[0],
+            b.shape[1],
+            rate_name(b.operation, b.weight_type),
+            b.nbytes,
+            last_only=b.tensor in head,
+        )
         for b in plan.bindings
-        if b.operation == "matmul"
+        if b.operation in MATMULS
     )
     return Workload(
         matrices=tuple(matrices),
@@ -102,7 +123,8 @@ def workload(plan: Plan) -> Workload:
         vocab_size=config.vocab_size,
         kv_cache_type=plan.kv_cache_type,
         ctx_size=plan.ctx_size,
-        stages=LAYER_STAGES * config.num_hidden_layers + OTHER_STAGES,
+        stages=LAYER_STAGES * config.num_hidden_layers + OTHER_STAGES + rounded.stages,
+        rounding=rounded,
     )
 
 
@@ -143,6 +165,11 @@ class Forecast:
     decode_start: Speed
     decode_full: Speed
     prefill: Speed
+
+    @property
+    def of_codes(self) -> bool:
+        """Whether some matmul is of codes with codes, so that the machine's integer peak matters."""
+        return any(of_codes(name) for name in self.work.types)
 
     @property
     def fits(self) -> bool:
@@ -221,6 +248,7 @@ def prefill_speed(work: Workload, limits: Limits, tokens: int, start: int = 0) -
     attended = 2 * pairs * work.layers * work.heads * work.head_dim
     # Per layer two norms, the rotations of q and k, and the two halves of the cache.
     elements = tokens * work.layers * (2 * work.hidden_size + (work.heads + 3 * work.kv_heads) * work.head_dim)
+    elements += tokens * work.rounding.elements
 
     def seconds(pick: Callable[[Rate], float]) -> float:
         total = attended / pick(attention.prefill) + elements / pick(limits.rows) + chunks * _overhead(work, limits)

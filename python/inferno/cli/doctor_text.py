@@ -63,6 +63,7 @@ def _limits(limits: Limits) -> Rows:
         ("CPU time", f"{percent(limits.cpu_share)} of what the threads could use"),
         ("read bandwidth", f"{_rate(limits.read_bandwidth, 'GB/s')}, pattern {limits.read_pattern}"),
         ("FMA peak", _rate(limits.fma_peak, "G multiply-adds/s")),
+        ("int8 peak", _rate(limits.madd_peak, "G multiply-adds/s")),
         ("barrier", f"{limits.stage_seconds * 1e6:.2f} us a stage, {limits.call_seconds * 1e6:.0f} us a call"),
     ]
     for what, tables, unit in (("one token", limits.gemv, "GB/s"), ("prompt", limits.gemm, "G multiply-adds/s")):

@@ -90,9 +90,10 @@ def _forecast(plan: Plan, measure_again: bool, progress: Progress) -> Forecast |
     from inferno import hardware
     from inferno.analysis.forecast import forecast, workload
 
-    limits = hardware.limits(plan.threads, plan.isa, measure_again=measure_again, progress=progress)
+    work = workload(plan)
+    limits = hardware.limits(plan.threads, plan.isa, types=work.types, measure_again=measure_again, progress=progress)
     try:
-        return forecast(workload(plan), limits, plan.context.available_bytes)
+        return forecast(work, limits, plan.context.available_bytes)
     except KeyError:
         return None
 

@@ -7,7 +7,7 @@ from inferno.hardware.cached import limits
 from inferno.hardware.cpus import MAX_THREADS, Cpus, Tier, check_isa, check_threads, cpus, usable_cpus
 from inferno.hardware.inventory import Machine, machine
 from inferno.hardware.memory import Memory, available_memory, memory, peak_memory
-from inferno.hardware.probes import fma_peak, read_bandwidth
+from inferno.hardware.probes import fma_peak, madd_peak, read_bandwidth
 from inferno.hardware.rates import AttentionRates, Limits, Rate
 from inferno.hardware.topology import Cache, NumaNode
 
@@ -30,6 +30,7 @@ __all__ = [
     "fma_peak",
     "limits",
     "machine",
+    "madd_peak",
     "memory",
     "peak_memory",
     "read_bandwidth",

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,26 +28,35 @@ def limits(
     threads: int | None = None,
     isa: str | None = None,
     *,
+    types: Iterable[str] = (),
     measure_again: bool = False,
     progress: Progress | None = None,
 ) -> Limits:
     """The limits of `threads` threads (None: the usable CPUs) with the tier `isa` (None: the default).
 
     From the cache folder if they were measured before with this build, else measured now, which takes a few seconds
-    and all of the threads. What was measured while the machine was busy (Limits.steady is false) is kept for ten
-    minutes only. A cache that cannot be read or written costs the measurement and is no error. Raises UsageError or
-    HardwareError for arguments that cannot be.
+    and all of the threads. `types` are rate names (hardware.rates.rate_name) that must be among them: those of floating
+    point always are, each type of codes is measured when it is first asked for, in less than a second. What was
+    measured while the machine was busy (Limits.steady is false) is kept for ten minutes only. A cache that cannot be
+    read or written costs the measurement and is no error. Raises UsageError or HardwareError for arguments that cannot
+    be.
     """
     key = limits_key(check_threads(threads), check_isa(isa))
     path = limits_path(key)
     known = None if measure_again else _read(path, key)
-    if known is not None:
-        return known
-    from inferno.hardware.measuring import measure
+    shown = progress or SilentProgress()
+    if known is None:
+        from inferno.hardware.measuring import measure
 
-    measured = measure(key, progress or SilentProgress())
-    _write(path, measured)
-    return measured
+        known = measure(key, shown)
+        _write(path, known)
+    missing = known.missing(types)
+    if missing:
+        from inferno.hardware.measuring import measure_types
+
+        known = measure_types(known, missing, shown)
+        _write(path, known)
+    return known
 
 
 def known_limits(threads: int | None = None, isa: str | None = None) -> Limits | None:

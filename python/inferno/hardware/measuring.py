@@ -6,7 +6,8 @@ the median of its rounds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from statistics import median
 from time import perf_counter, process_time
@@ -16,7 +17,8 @@ import numpy as np
 
 from inferno import _core
 from inferno._core import KV_BLOCK
-from inferno.hardware.rates import SHARED_HEADS, AttentionRates, Limits, Rate
+from inferno.hardware.code_matrices import CODED
+from inferno.hardware.rates import SHARED_HEADS, AttentionRates, Limits, Rate, of_codes
 from inferno.hardware.stand_in import Pages
 from inferno.progress import Progress
 
@@ -42,25 +44,62 @@ _POSITIONS = 1024
 _STAGES = 200
 _LABEL = "Measuring this machine's speed (a few seconds, once)"
 
+# Fewer lengths for types of codes: a model has one of them or two, and waits for the measurement.
+CODED_LENGTHS = (256, 1024, 2048, 8192)
+_CODED_LABEL = "Measuring this machine's speed with {} (once)"
+_CODED_BUDGET = 0.4  # seconds for all rounds of a type
+
 
 def measure(key: dict[str, str], progress: Progress, rounds: int = _ROUNDS, pages: Pages | None = None) -> Limits:
     """Measures everything, for the threads and the tier that `key` names; takes that many CPUs and some seconds."""
-    threads, isa = int(key["threads"]), key["isa"]
     progress.start(_LABEL, rounds)
     try:
-        bench = _Bench(threads, isa, pages or Pages())
-        probes = dict(_probes(bench))
-        samples: dict[tuple[str, ...], list[float]] = {name: [] for name in probes}
-        deadline = perf_counter() + _BUDGET
-        for done in range(rounds):
-            if done > 0 and perf_counter() > deadline:
-                break
-            for name, probe in probes.items():
-                samples[name].append(probe())
-            progress.advance(1)
+        bench = _Bench(int(key["threads"]), key["isa"], pages or Pages())
+        rates = _in_turn(dict(_probes(bench)), rounds, _BUDGET, progress)
     finally:
         progress.finish()
-    return _limits(key, bench, {name: Rate.of(found) for name, found in samples.items()})
+    return _limits(key, bench, rates)
+
+
+def measure_types(
+    known: Limits, types: Sequence[str], progress: Progress, rounds: int = _ROUNDS, pages: Pages | None = None
+) -> Limits:
+    """The known limits with these types of codes, each a name of CODED."""
+    progress.start(_CODED_LABEL.format(", ".join(types)), rounds)
+    try:
+        bench = _Bench(known.threads, known.isa, pages or Pages())
+        _read_probe(bench, known.read_pattern)  # brings the pages into memory
+        probes: dict[tuple[str, ...], Probe] = {("fma",): _fma_probe(bench)}  # counts the CPU time beside them
+        for name in types:
+            probes.update(_matmul_probes(bench, name, CODED_LENGTHS))
+        rates = _in_turn(probes, rounds, _CODED_BUDGET * len(types), progress)
+    finally:
+        progress.finish()
+    tables = {
+        kind: {name: {k: rates[kind, name, str(k)] for k in CODED_LENGTHS} for name in types}
+        for kind in ("gemv", "gemm")
+    }
+    return replace(
+        known,
+        gemv={**known.gemv, **tables["gemv"]},
+        gemm={**known.gemm, **tables["gemm"]},
+        cpu_share=min(known.cpu_share, bench.cpu_share),
+    )
+
+
+def _in_turn(
+    probes: dict[tuple[str, ...], Probe], rounds: int, budget: float, progress: Progress
+) -> dict[tuple[str, ...], Rate]:
+    """All probes, round after round, until the rounds are done or the seconds are spent; one round at least."""
+    samples: dict[tuple[str, ...], list[float]] = {name: [] for name in probes}
+    deadline = perf_counter() + budget
+    for done in range(rounds):
+        if done > 0 and perf_counter() > deadline:
+            break
+        for name, probe in probes.items():
+            samples[name].append(probe())
+        progress.advance(1)
+    return {name: Rate.of(found) for name, found in samples.items()}
 
 
 def _limits(key: dict[str, str], bench: _Bench, rates: dict[tuple[str, ...], Rate]) -> Limits:
@@ -72,6 +111,7 @@ def _limits(key: dict[str, str], bench: _Bench, rates: dict[tuple[str, ...], Rat
         read_bandwidth=rates["read", best],
         read_pattern=best,
         fma_peak=rates["fma",],
+        madd_peak=rates["madd",],
         call_seconds=bench.call_seconds,
         stage_seconds=1 / rates["stages",].median,
         gemv={dtype: {k: rates["gemv", dtype, str(k)] for k in ROW_LENGTHS} for dtype in DTYPES},
@@ -141,13 +181,10 @@ def _probes(bench: _Bench) -> Iterator[tuple[tuple[str, ...], Probe]]:
     for pattern in _core.READ_PATTERNS:
         yield ("read", pattern), _read_probe(bench, pattern)
     yield ("fma",), _fma_probe(bench)
+    yield ("madd",), _peak_probe(bench, _core.madd_peak)
     yield ("stages",), _stage_probe(bench)
     for dtype in DTYPES:
-        for k in ROW_LENGTHS:
-            gemv = _matmul_probe(bench, dtype, k, 1, _GEMV_SECONDS)
-            nbytes = DTYPES[dtype].itemsize
-            yield ("gemv", dtype, str(k)), lambda probe=gemv, nbytes=nbytes: nbytes * probe()  # type: ignore[misc]
-            yield ("gemm", dtype, str(k)), _matmul_probe(bench, dtype, k, PROMPT_TOKENS, _GEMM_SECONDS)
+        yield from _matmul_probes(bench, dtype, ROW_LENGTHS)
         yield ("alone", dtype), _attention_probe(bench, dtype, 1)
         yield ("shared", dtype), _attention_probe(bench, dtype, SHARED_HEADS)
         yield ("prefill", dtype), _prompt_attention_probe(bench, dtype)
@@ -168,13 +205,18 @@ def _read_probe(bench: _Bench, pattern: str) -> Probe:
 
 
 def _fma_probe(bench: _Bench) -> Probe:
+    probe = _peak_probe(bench, _core.fma_peak)
+    return lambda: bench.counted(probe)
+
+
+def _peak_probe(bench: _Bench, peak: Callable[..., float]) -> Probe:
     def measure(rounds: int) -> float:
-        return _core.fma_peak(threads=bench.threads, rounds=rounds, isa=bench.isa)
+        return peak(threads=bench.threads, rounds=rounds, isa=bench.isa)
 
     start = perf_counter()
     measure(20_000)
     rounds = max(20_000, int(20_000 * _FMA_SECONDS / (perf_counter() - start)))
-    return lambda: bench.counted(lambda: measure(rounds))
+    return lambda: measure(rounds)
 
 
 def _stage_probe(bench: _Bench) -> Probe:
@@ -184,26 +226,60 @@ def _stage_probe(bench: _Bench) -> Probe:
     return lambda: _STAGES / bench.seconds(program, 0, _STAGES)
 
 
-def _matmul_probe(bench: _Bench, dtype: str, k: int, tokens: int, seconds: float) -> Probe:
+def _matmul_probes(bench: _Bench, name: str, lengths: Sequence[int]) -> Iterator[tuple[tuple[str, ...], Probe]]:
+    """One token's bytes per second and a prompt's multiply-adds per second, for each length of rows."""
+    for k in lengths:
+        gemv, nbytes = _matmul_probe(bench, name, k, 1, _GEMV_SECONDS), _element_bytes(bench, name, k)
+        yield ("gemv", name, str(k)), lambda probe=gemv, nbytes=nbytes: nbytes * probe()  # type: ignore[misc]
+        yield ("gemm", name, str(k)), _matmul_probe(bench, name, k, PROMPT_TOKENS, _GEMM_SECONDS)
+
+
+def _element_bytes(bench: _Bench, name: str, k: int) -> float:
+    """Bytes that an element of a matrix with rows of k takes, its share of the scales among them."""
+    if name in DTYPES:
+        return DTYPES[name].itemsize
+    return CODED[name](bench.pages, _STRIP, k).nbytes / (_STRIP * k)
+
+
+def _record_input(program: _core.Program, name: str, k: int) -> str:
+    """Records what a matmul of this name reads; the buffer."""
+    program.buffer("x", k)
+    # Without this the buffer holds what memory held, subnormal numbers perhaps, and those are slow.
+    program.embedding("x", np.ones((1, k), np.float32))
+    if not of_codes(name):
+        return "x"
+    program.buffer("codes", k, quantized=True)
+    program.quantize("codes", "x", rule="absmax127")
+    return "codes"
+
+
+def _record_matmul(bench: _Bench, program: _core.Program, name: str, x: str, n: int, k: int) -> None:
+    if name in DTYPES:
+        program.matmul("y", x, bench.pages.take(DTYPES[name], n, k))
+        return
+    multiply = program.matmul_int8 if of_codes(name) else program.matmul_coded
+    multiply("y", x, CODED[name](bench.pages, n, k))
+
+
+def _matmul_probe(bench: _Bench, name: str, k: int, tokens: int, seconds: float) -> Probe:
     """Multiply-adds per second of a matmul for `tokens` tokens with rows of k, as many as take about `seconds`."""
-    stored = DTYPES[dtype]
-    largest = bench.pages.bytes.size // 4 // (k * stored.itemsize)
+    element = _element_bytes(bench, name, k)
+    largest = max(1, int(bench.pages.bytes.size // 4 // (k * element)) // _STRIP) * _STRIP
     strips = _STRIP * bench.threads  # a strip for each thread
     program, n = bench.program(), min(strips * (16 if tokens == 1 else 1), largest)
     for trial in (True, False):
         program = bench.program()
-        program.buffer("x", k)
         program.buffer("y", n)
-        # Without this the buffer holds what memory held, subnormal numbers perhaps, and those are slow.
-        program.embedding("x", np.ones((1, k), np.float32))
-        places = 1 if trial else max(1, min(64, bench.pages.bytes.size // (n * k * stored.itemsize)))
+        x = _record_input(program, name, k)
+        first = len(program.operations)
+        places = 1 if trial else max(1, min(64, int(bench.pages.bytes.size // (n * k * element))))
         for _ in range(places):
-            program.matmul("y", "x", bench.pages.take(stored, n, k))
-        bench.seconds(program, 0, 2, tokens)
+            _record_matmul(bench, program, name, x, n, k)
+        bench.seconds(program, 0, first + 1, tokens)
         if trial:
-            rate = n * k * tokens / bench.seconds(program, 1, 2, tokens)
+            rate = n * k * tokens / bench.seconds(program, first, first + 1, tokens)
             n = min(max(1, round(rate * seconds / (k * tokens * strips))) * strips, largest)
-    turns = _cycle(1, places)
+    turns = _cycle(first, places)
     return lambda: n * k * tokens / _turn(bench, program, next(turns), tokens)
 
 

@@ -41,3 +41,8 @@ def _first(arrays: Iterable[npt.NDArray[Any]], nbytes: int) -> Iterator[npt.NDAr
 def fma_peak(threads: int, isa: str, rounds: int = 2_000_000) -> float:
     """Float32 multiply-adds per second of `threads` threads on registers, with the tier's own instructions."""
     return _core.fma_peak(threads=threads, rounds=rounds, isa=isa)
+
+
+def madd_peak(threads: int, isa: str, rounds: int = 2_000_000) -> float:
+    """The same of multiply-adds of 16-bit integers into 32 bits, which products of int8 codes are made of."""
+    return _core.madd_peak(threads=threads, rounds=rounds, isa=isa)

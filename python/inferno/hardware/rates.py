@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -46,6 +46,23 @@ class AttentionRates:
     prefill: Rate
 
 
+# Products of codes with codes: rounded activations, measured against integer multiply-adds.
+_OF_CODES = "xI8"
+
+
+def rate_name(operation: str, weight_type: str) -> str:
+    """The name under which Limits has the speed of a matmul: by an operation and a stored type of capability.py.
+
+    "BF16" or "U4" is a matmul of float32 with such weights; "I8xI8" one of int8 weights with int8 activations.
+    """
+    return weight_type + _OF_CODES if operation == "matmul_int8" else weight_type
+
+
+def of_codes(name: str) -> bool:
+    """Whether a rate name is that of a matmul of codes with codes."""
+    return name.endswith(_OF_CODES)
+
+
 # Query heads for each KV head in AttentionRates.decode_shared.
 SHARED_HEADS = 8
 
@@ -64,10 +81,11 @@ class Limits:
     read_bandwidth  bytes per second, streaming a mapped file with the best of the patterns
     read_pattern    that pattern's name, one of _core.READ_PATTERNS
     fma_peak        float32 multiply-adds per second, on registers
+    madd_peak       multiply-adds of 16-bit integers into 32 bits per second, on registers
     call_seconds    one call of a step program, Python's part of it too
     stage_seconds   a stage of the step program that has next to nothing to do: a barrier
-    gemv            dtype -> row length k -> bytes of weights per second, one token
-    gemm            dtype -> row length k -> multiply-adds per second, 256 tokens
+    gemv            rate_name -> row length k -> bytes of weights per second, one token
+    gemm            rate_name -> row length k -> multiply-adds per second, 256 tokens
     attention       cache type (f32, f16, bf16) -> rates
     rows            elements per second that the operations between matmuls (norms, rotations, cache) go through
     cpu_share       of the threads' time, what the system gave them while they measured; 1 where nobody else computed
@@ -78,6 +96,7 @@ class Limits:
     read_bandwidth: Rate
     read_pattern: str
     fma_peak: Rate
+    madd_peak: Rate
     call_seconds: float
     stage_seconds: float
     gemv: Mapping[str, Mapping[int, Rate]]
@@ -94,11 +113,21 @@ class Limits:
         """
         if self.cpu_share < _OWN_CPUS:
             return False
-        peaks = (self.read_bandwidth, self.fma_peak)
-        gemv = max(rate.median for rates in self.gemv.values() for rate in rates.values())
-        gemm = max(rate.median for rates in self.gemm.values() for rate in rates.values())
+        peaks = (self.read_bandwidth, self.fma_peak, self.madd_peak)
         alike = all(peak.high <= _STEADY * peak.low for peak in peaks)
-        return alike and gemv <= _STEADY * self.read_bandwidth.median and gemm <= _STEADY * self.fma_peak.median
+        return (
+            alike
+            and all(_best(rates) <= _STEADY * self.read_bandwidth.median for rates in self.gemv.values())
+            and all(_best(rates) <= _STEADY * self.peak(name).median for name, rates in self.gemm.items())
+        )
+
+    def peak(self, name: str) -> Rate:
+        """The multiply-adds per second that no matmul of this rate name can exceed."""
+        return self.madd_peak if of_codes(name) else self.fma_peak
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Those of the rate names whose speed was not measured, each once."""
+        return [name for name in dict.fromkeys(names) if name not in self.gemv or name not in self.gemm]
 
     @property
     def threads(self) -> int:
@@ -150,6 +179,7 @@ def _limits(data: Any) -> Limits:
         read_bandwidth=_rate(data["read_bandwidth"]),
         read_pattern=str(data["read_pattern"]),
         fma_peak=_rate(data["fma_peak"]),
+        madd_peak=_rate(data["madd_peak"]),
         call_seconds=_positive(data["call_seconds"]),
         stage_seconds=_positive(data["stage_seconds"]),
         gemv=_by_length(data["gemv"]),
@@ -158,6 +188,10 @@ def _limits(data: Any) -> Limits:
         rows=_rate(data["rows"]),
         cpu_share=_positive(data["cpu_share"]),
     )
+
+
+def _best(rates: Mapping[int, Rate]) -> float:
+    return max(rate.median for rate in rates.values())
 
 
 def _by_length(data: Any) -> dict[str, dict[int, Rate]]:

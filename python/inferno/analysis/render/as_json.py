@@ -156,6 +156,7 @@ def _forecast(forecast: Forecast) -> dict[str, Any]:
         "measured": limits.measured,
         "read_bandwidth": limits.read_bandwidth.median,
         "multiply_adds": limits.fma_peak.median,
+        "int8_multiply_adds": limits.madd_peak.median,
     }
 
 

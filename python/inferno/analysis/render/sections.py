@@ -281,6 +281,7 @@ def _forecast_section(forecast: Forecast) -> Section:
         else f"{size(forecast.kv_bytes)} for a full context: more than the memory that is available, so that weights "
         "will be read from disk again and again"
     )
+    integers = f", {limits.madd_peak.median / 1e9:.1f} G of int8" if forecast.of_codes else ""
     rows = (
         ("decode", f"{_speed(forecast.decode)}; {_speed(forecast.decode_full)} at the end of the context"),
         ("prompt", _speed(forecast.prefill)),
@@ -288,7 +289,7 @@ def _forecast_section(forecast: Forecast) -> Section:
         (
             "measured",
             f"{limits.read_bandwidth.median / 1e9:.1f} GB/s read, "
-            f"{limits.fma_peak.median / 1e9:.1f} G multiply-adds/s; "
+            f"{limits.fma_peak.median / 1e9:.1f} G multiply-adds/s{integers}; "
             f"{plural(limits.threads, 'thread')} of {limits.isa}, on {limits.measured}",
         ),
     )
