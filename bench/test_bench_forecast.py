@@ -29,8 +29,9 @@ QUIET = 0.95  # of the CPU time that the threads could use
 def forecast_of(folder: Path, threads: int) -> Forecast:
     """From limits that are measured now: the machine may be another one than a minute ago."""
     plan = make_plan(analyze_folder(folder), threads=threads, ctx_size=steps.CONTEXT)
-    limits = hardware.limits(plan.threads, plan.isa, measure_again=True)
-    return forecast(workload(plan), limits, hardware.available_memory())
+    work = workload(plan)
+    limits = hardware.limits(plan.threads, plan.isa, types=work.types, measure_again=True)
+    return forecast(work, limits, hardware.available_memory())
 
 
 def run(model: Model, prompt: int) -> tuple[float, float, float]:
@@ -67,7 +68,7 @@ def line(what: str, rounds: list[tuple[float, float, float]]) -> str:
 
 
 @pytest.mark.parametrize("threads", sorted({1, hardware.usable_cpus()}))
-@pytest.mark.parametrize("folder", ["tinyllama", "demo"])
+@pytest.mark.parametrize("folder", ["tinyllama", "tinyllama_w8a8", "demo"])
 def test_forecast(benchmark, report, request, folder, threads):
     """Each round forecasts, then runs."""
     path = request.getfixturevalue(folder)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,67 @@ def write_sparse_file(path: Path, shapes: Mapping[str, tuple[int, ...]], dtype: 
     with path.open("wb") as file:
         file.write(len(raw).to_bytes(8, "little") + raw)
         file.truncate(8 + len(raw) + end)
+
+
+# Layers of 128 MB in int8, whose head and embedding have next to nothing.
+WIDE: dict[str, Any] = {
+    **LLAMA_8B,
+    "vocab_size": 256,
+    "hidden_size": 2048,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 4,
+    "num_key_value_heads": 4,
+    "head_dim": 64,
+    "max_position_embeddings": 1024,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "rope_scaling": None,
+}
+_W8A8: dict[str, Any] = {
+    "quant_method": "compressed-tensors",
+    "format": "int-quantized",
+    "ignore": ["lm_head"],
+    "config_groups": {
+        "group_0": {
+            "targets": ["Linear"],
+            "weights": {"num_bits": 8, "type": "int", "strategy": "channel", "symmetric": True},
+            "input_activations": {
+                "num_bits": 8, "type": "int", "strategy": "token", "symmetric": True, "dynamic": True,
+            },
+        }
+    },
+}  # fmt: skip
+
+
+def write_sparse_w8a8(folder: Path, config: Mapping[str, Any] = WIDE) -> Path:
+    """compressed-tensors' W8A8: codes and what stays BF16 are holes, only the scales are written (F32, all 0.01)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": _W8A8}))
+    header: dict[str, Any] = {}
+    scales: list[tuple[int, int]] = []  # where they begin, and how many they are
+    end = 0
+
+    def add(name: str, dtype: str, shape: tuple[int, ...], itemsize: int) -> None:
+        nonlocal end
+        begin, end = end, end + itemsize * math.prod(shape)
+        header[name] = entry(dtype, list(shape), begin, end)
+
+    for name, shape in tensor_shapes(config).items():
+        if not name.endswith("_proj.weight"):
+            add(name, "BF16", shape, 2)
+            continue
+        scales.append((end, shape[0]))
+        add(f"{name}_scale", "F32", (shape[0], 1), 4)
+        add(name, "I8", shape, 1)
+    raw = json.dumps(header).encode()
+    raw += b" " * (-len(raw) % 8)
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(len(raw).to_bytes(8, "little") + raw)
+        for begin, count in scales:
+            file.seek(8 + len(raw) + begin)
+            file.write(struct.pack("<f", 0.01) * count)
+        file.truncate(8 + len(raw) + end)
+    return folder
 
 
 def write_large_tokenizer(folder: Path, vocab_size: int = 128256) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from sparse_llama import write_sparse_w8a8
+
 pytestmark = pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="reads Linux's /proc")
 
 _MEASURE = """
@@ -40,6 +42,20 @@ params = inferno.SamplingParams(temperature=0, max_tokens=16)
 llm.chat([{"role": "user", "content": "What is gravity? " * 100}], params)
 print(json.dumps(resident("model.safetensors") | {"kv": llm.model.kv_bytes, "weights": llm.model.weight_bytes}))
 """
+# The same modules, no model.
+_NO_MODEL = """
+import numpy, inferno.analysis, inferno.models, inferno.quantization.resolve
+print(json.dumps(resident("model.safetensors")))
+"""
+_STEPS = """
+from inferno.models import load_model
+model = load_model(sys.argv[1], ctx_size=1024, threads=2)
+sequence = model.new_sequence()
+model.prefill(sequence, [1] * 600)
+for _ in range(4):
+    model.forward(sequence, [5])
+print(json.dumps(resident("model.safetensors") | {"kv": model.kv_bytes, "weights": model.weight_bytes}))
+"""
 
 
 def measure(script: str, folder: Path) -> dict[str, int]:
@@ -55,4 +71,15 @@ def test_a_run_adds_keys_values_and_little_else(demo_folder):
     assert added <= run["kv"] + 64e6
     # the weights are there, and they are the file's own pages
     size = (demo_folder / "model.safetensors").stat().st_size
+    assert 0.9 * run["weights"] <= run["mapped"] <= size + 4096
+
+
+def test_codes_are_multiplied_where_they_lie(tmp_path):
+    """W8A8: neither a copy of the codes nor what they widen to would fit in what is allowed."""
+    folder = write_sparse_w8a8(tmp_path / "model")
+    base, run = measure(_NO_MODEL, folder), measure(_STEPS, folder)
+    added = run["anonymous"] - base["anonymous"]
+    assert run["weights"] > 100e6
+    assert added <= run["kv"] + 64e6
+    size = (folder / "model.safetensors").stat().st_size
     assert 0.9 * run["weights"] <= run["mapped"] <= size + 4096
