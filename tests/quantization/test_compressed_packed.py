@@ -78,6 +78,18 @@ def test_weight(tmp_path: Path, bits: int, strategy: str, symmetric: bool, dtype
     np.testing.assert_array_equal(widened_weight(scheme, parts, N, K), weight.astype(np.float32))
 
 
+@pytest.mark.parametrize("zero_shape", [(1,), (), (1, 1)])
+@pytest.mark.parametrize("scale_shape", [(1,), (), (1, 1)])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_one_scale_however_it_is_wrapped(tmp_path: Path, bits: int, scale_shape: Any, zero_shape: Any) -> None:
+    stored, weight = layer(bits, "tensor", False)
+    for name, shape in (("weight_scale", scale_shape), ("weight_zero_point", zero_shape)):
+        dtype, array = stored[name]
+        stored = {**stored, name: (dtype, array.reshape(shape))}
+    scheme, parts = scheme_of(tmp_path, stored, config(bits, "tensor", False))
+    np.testing.assert_array_equal(widened_weight(scheme, parts, N, K), weight.astype(np.float32))
+
+
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("k", [1, 7, 9, 33, 39])
 @pytest.mark.parametrize("bits", [4, 8])
