@@ -15,7 +15,10 @@ from inferno import hardware
 from inferno.capability import KERNELS
 from inferno.errors import HardwareError, UsageError
 from inferno.hardware import Limits, Rate, cached, measuring
+from inferno.hardware import bench as bench_module
+from inferno.hardware.bench import Bench
 from inferno.hardware.code_matrices import CODED
+from inferno.hardware.matmul_probes import element_bytes, matmul_probe
 from inferno.hardware.rates import interpolated, rate_name
 from inferno.hardware.stand_in import Pages
 from inferno.progress import SilentProgress
@@ -88,8 +91,8 @@ def test_every_matmul_of_codes_can_be_measured():
 
 
 def test_bytes_of_codes_are_counted_with_their_scales():
-    bench = measuring._Bench(1, "scalar", Pages(8 << 20))
-    elements = {name: measuring._element_bytes(bench, name, 1024) for name in CODED}
+    bench = Bench(1, "scalar", Pages(8 << 20))
+    elements = {name: element_bytes(bench, name, 1024) for name in CODED}
     channel, group, points = 4 / 1024, 2 / 128, 1 / 1024
     assert elements == {
         "I8xI8": 1 + channel, "U8xI8": 1 + channel + points, "I8": 1 + channel, "U8": 1 + channel + points,
@@ -99,7 +102,7 @@ def test_bytes_of_codes_are_counted_with_their_scales():
 
 
 def test_codes_meet_the_kernel_of_their_name():
-    bench = measuring._Bench(1, "scalar", Pages(8 << 20))
+    bench = Bench(1, "scalar", Pages(8 << 20))
     recorded = []
     seconds = bench.seconds
     bench.seconds = lambda program, *more: recorded.append(program.operations) or seconds(program, *more)
@@ -109,20 +112,20 @@ def test_codes_meet_the_kernel_of_their_name():
         "I8xI8": ["embedding", "quantize", "matmul_int8"],
     }.items():
         recorded.clear()
-        measuring._matmul_probe(bench, name, 256, 1, 1e-4)
+        matmul_probe(bench, name, 256, 1, 1e-4)
         assert recorded[0] == operations
 
 
 def test_bytes_and_products_are_counted_for_what_they_are():
     """One matrix, two units: a token's bytes and a prompt's multiply-adds are those of n rows of k."""
-    bench = measuring._Bench(1, "scalar", Pages(8 << 20))
+    bench = Bench(1, "scalar", Pages(8 << 20))
     seen = []
     bench.seconds = lambda program, first, last, tokens=1, position=0: seen.append((first, tokens)) or 1.0
-    probe = measuring._matmul_probe(bench, "BF16", 256, 1, 1.0)
+    probe = matmul_probe(bench, "BF16", 256, 1, 1.0)
     # A trial of 16 strips of 24 columns takes a second, as the measurement shall: the size stays.
     assert probe() == 16 * 24 * 256
     assert seen[-1] == (1, 1)
-    prompt = measuring._matmul_probe(bench, "BF16", 256, 256, 1.0)
+    prompt = matmul_probe(bench, "BF16", 256, 256, 1.0)
     assert prompt() == 24 * 256 * 256
     alone = measuring._attention_probe(bench, "F16", 1)
     layer = 2 * 1024 * 2 * 64 * 2  # keys and values, positions, KV heads, head_dim, bytes
@@ -130,11 +133,11 @@ def test_bytes_and_products_are_counted_for_what_they_are():
 
 
 def test_cpu_time_is_counted_for_every_thread(monkeypatch):
-    bench = measuring._Bench(2, "scalar", Pages(1 << 20))
+    bench = Bench(2, "scalar", Pages(1 << 20))
     assert bench.cpu_share == 1.0
     wall, cpu = iter([10.0, 14.0]), iter([1.0, 5.0])
-    monkeypatch.setattr(measuring, "perf_counter", lambda: next(wall))
-    monkeypatch.setattr(measuring, "process_time", lambda: next(cpu))
+    monkeypatch.setattr(bench_module, "perf_counter", lambda: next(wall))
+    monkeypatch.setattr(bench_module, "process_time", lambda: next(cpu))
     assert bench.counted(lambda: 7.0) == 7.0
     assert bench.cpu_share == 0.5  # 4 seconds of CPU where 2 threads had 4 seconds each
 
