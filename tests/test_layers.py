@@ -13,7 +13,7 @@ from inferno.quantization.activation import NUMERICS, Activation, check_numerics
 TOKEN = Activation("int8")
 ASYMMETRIC = Activation("int8", symmetric=False)
 FP8 = Activation("e4m3")
-OUTLIERS = Activation("int8", threshold=6.0)
+OUTLIERS = Activation("int8", threshold=6.0, one_rule=True)
 STATIC = [Activation("int8", dynamic=False, scale=scale) for scale in (0.5, 0.25)]
 
 
@@ -87,6 +87,7 @@ def test_outliers_need_room_and_float8_a_plain_buffer() -> None:
         (ASYMMETRIC, ("range-as-served", "range")),
         (STATIC[0], ("static-as-served", "static")),
         (OUTLIERS, ("absmax127", "absmax127")),
+        (Activation("int8", one_rule=True), ("absmax127", "absmax127")),
     ],
 )
 def test_rules_by_numerics(activation: Activation, rules: tuple[str, str]) -> None:

@@ -59,7 +59,7 @@ def test_weight(tmp_path: Path, tag: str) -> None:
 )
 def test_threshold(tmp_path: Path, settings: dict[str, Any], threshold: float) -> None:
     scheme, parts = scheme_of(tmp_path, layer()[0], config(**settings))
-    assert scheme.activation == scheme.bind(parts, N, K)[1] == Activation("int8", threshold=threshold)
+    assert scheme.activation == scheme.bind(parts, N, K)[1] == Activation("int8", threshold=threshold, one_rule=True)
 
 
 @pytest.mark.parametrize("threshold", [-1, "6", True, float("inf"), float("nan")])

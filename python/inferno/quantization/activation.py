@@ -33,7 +33,7 @@ class Activation:
     `kind` is the type of the codes: "int8", or "e4m3" (float8 e4m3fn, kept as the float32 that they stand for).
     Dynamic: scale (and zero point, unless symmetric) from each row; with `group`, from each group of so many columns
     (e4m3 alone). Static: `scale` and `zero` as stored. `threshold`: columns of a row with |x| of at least this are
-    outliers, kept in float32 (0: none).
+    outliers, kept in float32 (0: none). `one_rule`: absmax / 127 under every numerics, for LLM.int8 knows no other.
     """
 
     kind: Literal["int8", "e4m3"]
@@ -43,6 +43,7 @@ class Activation:
     scale: float | None = None
     zero: int = 0
     threshold: float = 0.0
+    one_rule: bool = False
 
     def rule(self, numerics: Numerics) -> str:
         """The name of csrc/kernels/quantize.h's rule for int8 codes."""
@@ -51,8 +52,7 @@ class Activation:
             return "static-as-served" if served else "static"
         if not self.symmetric:
             return "range-as-served" if served else "range"
-        # A row's outliers are LLM.int8's, which knows one rule.
-        return "absmax127" if served or self.threshold else "absmax127.5"
+        return "absmax127" if served or self.one_rule else "absmax127.5"
 
     def __str__(self) -> str:
         kind = "int8" if self.kind == "int8" else "FP8"

@@ -74,6 +74,6 @@ def scheme(claim: Claim, parts: Mapping[str, AnyTensor], n: int, k: int, where: 
     if claim.format != "int8":
         raise UnsupportedError(f"{where}: load_in_8bit must be true where I8 weights with SCB are stored")
     threshold = Fields(claim.settings, where).number("llm_int8_threshold", _THRESHOLD, zero=True)
-    activation = Activation("int8", threshold=threshold)
+    activation = Activation("int8", threshold=threshold, one_rule=True)
     refuse_overflow(k, activation, 128, where)
     return BitsAndBytesInt8(activation)
