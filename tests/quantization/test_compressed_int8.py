@@ -89,7 +89,7 @@ def test_inputs(tmp_path: Path) -> None:
 
 def test_float8_inputs_do_not_meet_int8_weights(tmp_path: Path) -> None:
     inputs = {"num_bits": 8, "type": "float", "dynamic": True, "strategy": "token"}
-    with pytest.raises(UnsupportedError, match="input_activations must be 8-bit int beside int8 .*; got 8-bit float"):
+    with pytest.raises(UnsupportedError, match=r"input_activations must be 8-bit int beside int8 .*; got 8-bit float"):
         made("int-quantized", claimed(config(inputs)), opened(tmp_path, layer()[0]), N, K)
 
 
