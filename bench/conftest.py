@@ -20,8 +20,19 @@ def tinyllama() -> Path:
     """A random BF16 checkpoint of TinyLlama's shape, 2.2 GB, kept in INFERNO_BENCH_DIR or else a temporary folder."""
     from shapes import TINYLLAMA, write_random
 
-    base = Path(os.environ.get("INFERNO_BENCH_DIR", Path(tempfile.gettempdir()) / "inferno-bench"))
-    return write_random(base / "tinyllama-bf16", TINYLLAMA)
+    return write_random(_base() / "tinyllama-bf16", TINYLLAMA)
+
+
+@pytest.fixture(scope="session")
+def tinyllama_w8a8() -> Path:
+    """The same shape in W8A8, 1.2 GB."""
+    from shapes import TINYLLAMA_W8A8, write_random
+
+    return write_random(_base() / "tinyllama-w8a8", TINYLLAMA_W8A8)
+
+
+def _base() -> Path:
+    return Path(os.environ.get("INFERNO_BENCH_DIR", Path(tempfile.gettempdir()) / "inferno-bench"))
 
 
 @pytest.fixture(scope="session")

@@ -63,8 +63,10 @@ def decode(model: Model, tokens: int = 4) -> Step:
 
 
 def prefill(model: Model, tokens: int = PROMPT) -> Step:
-    """A prompt from an empty context, against multiply-adds on registers."""
+    """A prompt from an empty context, against multiply-adds on registers: of integers if its layers' matmuls are."""
     ids = np.random.default_rng(0).integers(0, model.config.vocab_size, tokens).astype(np.int32)
+    operations = {binding.operation for binding in model.plan.bindings}
+    peak = hardware.madd_peak if "matmul_int8" in operations else hardware.fma_peak
 
     def work() -> None:
         sequence = model.new_sequence()
@@ -72,6 +74,6 @@ def prefill(model: Model, tokens: int = PROMPT) -> Step:
         sequence.release()
 
     def limit() -> float:
-        return hardware.fma_peak(model.threads, model.isa, rounds=3_000_000)
+        return peak(model.threads, model.isa, rounds=3_000_000)
 
     return Step(work, prefill_multiply_adds(model, tokens), limit, tokens)
