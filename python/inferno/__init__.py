@@ -12,17 +12,23 @@ if TYPE_CHECKING:
     from inferno.engine.llm import LLM
     from inferno.engine.outputs import CompletionOutput, RequestOutput, StreamPiece
     from inferno.engine.sampling import SamplingParams
+    from inferno.evaluation.divergence import Divergence, divergence
+    from inferno.evaluation.perplexity import Perplexity, perplexity
 
 __version__ = "0.1.0"
 __all__ = [
     "LLM",
     "CompletionOutput",
+    "Divergence",
     "InfernoError",
+    "Perplexity",
     "Report",
     "RequestOutput",
     "SamplingParams",
     "StreamPiece",
     "analyze",
+    "divergence",
+    "perplexity",
 ]
 
 # Loaded on first use: `import inferno` costs no more than the interpreter's own work.
@@ -34,6 +40,10 @@ _LAZY = {
     "CompletionOutput": "inferno.engine.outputs",
     "RequestOutput": "inferno.engine.outputs",
     "StreamPiece": "inferno.engine.outputs",
+    "perplexity": "inferno.evaluation",
+    "Perplexity": "inferno.evaluation",
+    "divergence": "inferno.evaluation",
+    "Divergence": "inferno.evaluation",
 }
 
 

@@ -61,6 +61,11 @@ def test_perplexity_is_its_definition(folder: Path, window: int) -> None:
     assert found.tokens_per_second > 0
 
 
+def test_both_are_names_of_the_package() -> None:
+    assert (inferno.perplexity, inferno.divergence) == (perplexity, divergence)
+    assert {"perplexity", "divergence", "Perplexity", "Divergence"} <= set(inferno.__all__)
+
+
 def test_any_number_of_threads_scores_alike(folder: Path) -> None:
     one, two = (perplexity(load(folder, threads=threads), TEXT, window=100) for threads in (1, 2))
     assert (one.mean, one.mean_error) == (two.mean, two.mean_error)
@@ -126,16 +131,35 @@ def test_a_window_beyond_the_context_is_refused(folder: Path) -> None:
         perplexity(load(folder), TEXT, window=200)
 
 
-def test_weights_that_are_no_numbers_are_told(tmp_path: Path) -> None:
-    folder = write_tiny(tmp_path, dtype="F32", tokenizer=True)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_told(folder: Path, tmp_path: Path, value: float) -> None:
+    spoilt = write_tiny(tmp_path, dtype="F32", tokenizer=True)
 
     def spoil(tensors: Tensors) -> None:
         dtype, shape, _ = tensors["model.norm.weight"]
-        tensors["model.norm.weight"] = (dtype, shape, np.full(shape, np.nan, np.float32).tobytes())
+        tensors["model.norm.weight"] = (dtype, shape, np.full(shape, value, np.float32).tobytes())
 
-    edit_tensors(spoil)(folder)
-    with pytest.raises(UnsupportedError, match=r"logits must be finite; got \d+ scores of \d+ that are not; .*--deep"):
-        perplexity(load(folder), TEXT, window=100)
+    edit_tensors(spoil)(spoilt)
+    told = r"perplexity: logits must be finite; got \d+ scores of \d+ that are not; .*--deep"
+    with pytest.raises(UnsupportedError, match=told):
+        perplexity(load(spoilt), TEXT, window=100)
+    for pair in ((folder, spoilt), (spoilt, folder)):
+        with pytest.raises(UnsupportedError, match=told):
+            divergence(*map(load, pair), TEXT, window=100)
+
+
+def test_a_token_without_a_number_is_told_where_no_score_needs_it(folder: Path, tmp_path: Path) -> None:
+    """A logit of -inf leaves the text's own tokens their scores; what the others are worth, nobody can tell."""
+    spoilt = write_tiny(tmp_path, dtype="F32", tokenizer=True)
+    llm = load(spoilt)
+    logits = np.zeros((2, llm.config.vocab_size), np.float32)
+    logits[:, 7] = -np.inf
+    assert np.isfinite(surprisals(np.array([1, 2]), logits)).all()
+    llm.iter_logits = lambda ids, rows: iter([(0, logits)])  # type: ignore[method-assign]
+    with pytest.raises(
+        UnsupportedError, match=r"divergence: logits must be finite; got \d+ scores of \d+ that are not"
+    ):
+        divergence(llm, llm, TEXT, window=2)
 
 
 def test_models_of_other_tokens_are_not_compared(folder: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from inferno.evaluation.windows import (
     Float64,
     log_probabilities,
     predictions,
+    refuse_no_numbers,
     standard_error,
     text_ids,
     token_windows,
@@ -79,7 +80,8 @@ def divergence(
                     part, index = slice(done, done + len(q)), targets[rows, None]
                     ours[part] = -np.take_along_axis(q, index, axis=1)[:, 0]
                     theirs[part] = -np.take_along_axis(p, index, axis=1)[:, 0]
-                    apart[part] = (np.exp(p) * (p - q)).sum(axis=1)
+                    with np.errstate(invalid="ignore"):
+                        apart[part] = (np.exp(p) * (p - q)).sum(axis=1)
                     agree[part] = q.argmax(axis=1) == p.argmax(axis=1)
                     done += len(q)
                 progress.advance(len(targets))
@@ -87,8 +89,9 @@ def divergence(
     finally:
         progress.finish()
     seconds = perf_counter() - started
-    model = Perplexity.of(ours, len(windows), window, seconds)
-    return _summed_up(model, Perplexity.of(theirs, len(windows), window, seconds), ours - theirs, apart, agree)
+    model, other = (Perplexity.of(scores, len(windows), window, seconds) for scores in (ours, theirs))
+    refuse_no_numbers(apart, "divergence")
+    return _summed_up(model, other, ours - theirs, apart, agree)
 
 
 def _summed_up(

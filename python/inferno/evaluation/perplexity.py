@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferno.errors import UnsupportedError
 from inferno.evaluation.windows import (
     DEFAULT_WINDOW,
     Float64,
     predictions,
+    refuse_no_numbers,
     standard_error,
     surprisals,
     text_ids,
@@ -43,11 +43,7 @@ class Perplexity:
     @classmethod
     def of(cls, scores: Float64, windows: int, window: int, seconds: float) -> Perplexity:
         """From -log p of every scored token. Raises UnsupportedError if one is no number."""
-        if not np.isfinite(scores).all():
-            raise UnsupportedError(
-                f"perplexity: logits must be finite; got {int((~np.isfinite(scores)).sum())} scores of {len(scores)} "
-                "that are not; the weights may hold NaN or infinities: `inferno inspect --deep` finds them"
-            )
+        refuse_no_numbers(scores, "perplexity")
         return cls(float(scores.mean()), standard_error(scores), len(scores), windows, window, seconds)
 
     @property

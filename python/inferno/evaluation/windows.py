@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from inferno.errors import TextError, UsageError
+from inferno.errors import TextError, UnsupportedError, UsageError
 
 if TYPE_CHECKING:
     from inferno.engine.llm import LLM
@@ -52,22 +52,36 @@ def predictions(llm: LLM, ids: list[int]) -> Iterator[tuple[Int64, Float32]]:
 
 
 def log_probabilities(logits: Float32) -> Float64:
-    """log softmax of each row; float64 (rows, vocab_size)."""
+    """log softmax of each row; float64 (rows, vocab_size). NaN where a logit is none or infinite."""
     shifted = logits.astype(np.float64)
-    shifted -= shifted.max(axis=1, keepdims=True)
-    shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    with np.errstate(invalid="ignore"):
+        shifted -= shifted.max(axis=1, keepdims=True)
+        shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return shifted
 
 
 def surprisals(targets: Int64, logits: Float32) -> Float64:
-    """-log of each target's probability; float64 (rows,). Sums in float64 of float32 powers: within 1e-6 of exact."""
+    """-log of each target's probability; float64 (rows,). Sums in float64 of float32 powers: within 1e-6 of exact.
+
+    No finite number where the highest logit is none.
+    """
     highest = logits.max(axis=1, keepdims=True)
-    with np.errstate(over="ignore"):  # what lies that far below the highest has no weight
+    with np.errstate(over="ignore", invalid="ignore"):  # what lies that far below the highest has no weight
         total = np.exp(logits - highest).sum(axis=1, dtype=np.float64)
     chosen = np.take_along_axis(logits, targets[:, None], axis=1)
     below = (highest.astype(np.float64) - chosen)[:, 0]
     scores: Float64 = below + np.log(total)
     return scores
+
+
+def refuse_no_numbers(scores: Float64, what: str) -> None:
+    """Raises UnsupportedError unless all are finite; `what` names the measure."""
+    wrong = int((~np.isfinite(scores)).sum())
+    if wrong:
+        raise UnsupportedError(
+            f"{what}: logits must be finite; got {wrong} scores of {len(scores)} that are not; the weights may hold "
+            "NaN or infinities: `inferno inspect --deep` finds them"
+        )
 
 
 def standard_error(values: Float64) -> float:
