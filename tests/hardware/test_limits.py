@@ -132,6 +132,14 @@ def test_bytes_and_products_are_counted_for_what_they_are():
     assert alone() == layer
 
 
+def test_a_trial_that_was_held_up_sets_no_size():
+    bench = Bench(1, "scalar", Pages(8 << 20))
+    # A warm-up, then the trials: the machine was busy in the first; then the measurement's own warm-up, and its run.
+    times = iter([1.0, 100.0, 1.0, 1.0, 1.0, 1.0])
+    bench.seconds = lambda *_: next(times)
+    assert matmul_probe(bench, "BF16", 256, 1, 1.0)() == 16 * 24 * 256
+
+
 def test_cpu_time_is_counted_for_every_thread(monkeypatch):
     bench = Bench(2, "scalar", Pages(1 << 20))
     assert bench.cpu_share == 1.0

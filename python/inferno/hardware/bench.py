@@ -24,6 +24,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 
 PROMPT_TOKENS = 256
+TRIALS = 3  # runs that tell how much to do for a given time
 STRIP = 24  # columns of a matmul's work item: csrc/program.h
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from inferno import _core
-from inferno.hardware.bench import DTYPES, PROMPT_TOKENS, STRIP, Bench, Probe, cycle, turn
+from inferno.hardware.bench import DTYPES, PROMPT_TOKENS, STRIP, TRIALS, Bench, Probe, cycle, turn
 from inferno.hardware.code_matrices import CODED
 from inferno.hardware.rates import of_codes
 
@@ -65,7 +65,8 @@ def matmul_probe(bench: Bench, name: str, k: int, tokens: int, seconds: float) -
             _record_matmul(bench, program, name, x, n, k)
         bench.seconds(program, 0, first + 1, tokens)
         if trial:
-            rate = n * k * tokens / bench.seconds(program, first, first + 1, tokens)
+            # The best of a few: one that was held up would set a size that measures little but the call.
+            rate = n * k * tokens / min(bench.seconds(program, first, first + 1, tokens) for _ in range(TRIALS))
             n = min(max(1, round(rate * seconds / (k * tokens * strips))) * strips, largest)
     turns = cycle(first, places)
     return lambda: n * k * tokens / turn(bench, program, next(turns), tokens)

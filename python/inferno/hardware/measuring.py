@@ -15,7 +15,7 @@ import numpy as np
 
 from inferno import _core
 from inferno._core import KV_BLOCK
-from inferno.hardware.bench import DTYPES, PROMPT_TOKENS, Bench, Probe, cycle, record_stages
+from inferno.hardware.bench import DTYPES, PROMPT_TOKENS, TRIALS, Bench, Probe, cycle, record_stages
 from inferno.hardware.matmul_probes import matmul_probes
 from inferno.hardware.rates import SHARED_HEADS, AttentionRates, Limits, Rate
 from inferno.hardware.stand_in import Pages
@@ -184,7 +184,7 @@ def _attention_probe(bench: Bench, dtype: str, shared: int) -> Probe:
     most = max(1, min(256, bench.pages.bytes.size // 2 // nbytes))
     program, _ = _record_attention(bench, dtype, shared, most)
     bench.seconds(program, 0, 2, 1, _POSITIONS - 1)
-    one = bench.seconds(program, 1, 2, 1, _POSITIONS - 1)
+    one = min(bench.seconds(program, 1, 2, 1, _POSITIONS - 1) for _ in range(TRIALS))
     layers = max(1, min(most, round(_ATTENTION_SECONDS / one)))
     starts = cycle(0, most // layers)
 
