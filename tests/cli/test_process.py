@@ -133,6 +133,16 @@ def test_ctrl_c_while_reading_a_long_prompt(slow, tmp_path):
     assert b"Traceback" not in errors
 
 
+def test_ctrl_c_while_measuring_perplexity(slow, tmp_path):
+    (tmp_path / "text.txt").write_text("a word, " * 100_000)
+    process = start("perplexity", slow, "--file", tmp_path / "text.txt")
+    assert process.stderr is not None
+    assert any(line.startswith(b"Reading ") for line in process.stderr)
+    time.sleep(0.5)
+    code, text, errors = interrupted(process, wait_for=0)
+    assert (code, text, errors) == (130, b"", b"")
+
+
 def test_a_reader_that_goes_away(slow):
     command = " ".join(MODULE)
     done = shell(f"{command} generate -q -m {slow} Hi | head -c 5; echo ${{PIPESTATUS[0]}}")
