@@ -21,6 +21,13 @@ def weights(dtype: str, *shape: int) -> np.ndarray:
     return values.astype({"f32": np.float32, "f16": np.float16}[dtype])
 
 
+def quantized(tokens: int, k: int) -> np.ndarray:
+    """Rows of codes."""
+    rows = _core.quantized_rows(tokens, k)
+    _core.quantize(rows, floats(tokens, k), rule="absmax127")
+    return rows
+
+
 @pytest.mark.parametrize("tokens", [1, 8, 256])
 @pytest.mark.parametrize(("n", "k"), [(2048, 2048), (2048, 5632)])
 @pytest.mark.parametrize("dtype", ["f32", "f16", "bf16"])
@@ -41,6 +48,43 @@ def test_matmul_in_pieces(benchmark, isa, axis, tokens):
     rounds = 3 if isa == "scalar" and tokens > 8 else 10
     benchmark.pedantic(_core.matmul, (out, x, parts), {"axis": axis, "isa": isa}, rounds=rounds, warmup_rounds=1)
     benchmark.extra_info["multiply_adds_per_second"] = tokens * n * k / benchmark.stats.stats.median
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 8, 16, 256])
+@pytest.mark.parametrize(("n", "k"), [(2048, 2048), (2048, 5632)])
+@pytest.mark.parametrize("group", [0, 128])
+def test_matmul_int8(benchmark, isa, n, k, group, tokens):
+    """Codes with codes, a scale for each row of weights or for 128 columns of one; to be set beside test_matmul's bf16
+    and test_madd_peak."""
+    rows, out = quantized(tokens, k), np.empty((tokens, n), np.float32)
+    block = (1, group or k)
+    scales, codes = np.full((n, k // block[1]), 0.01, np.float32), RNG.integers(-128, 128, (n, k)).astype(np.int8)
+    weight = _core.CodedWeight("i8", codes, n, k, scales, block=block)
+    rounds = 3 if isa == "scalar" and tokens > 8 else 10
+    benchmark.pedantic(_core.matmul_int8, (out, rows, weight), {"isa": isa}, rounds=rounds, warmup_rounds=1)
+    benchmark.extra_info["multiply_adds_per_second"] = tokens * n * k / benchmark.stats.stats.median
+
+
+def test_madd_peak(benchmark, isa):
+    """What int8 products are measured against."""
+    rounds = 1_000_000
+    rates = [_core.madd_peak(threads=1, rounds=rounds, isa=isa) for _ in range(5)]
+    benchmark.pedantic(_core.madd_peak, kwargs={"threads": 1, "rounds": rounds, "isa": isa}, rounds=5)
+    benchmark.extra_info["multiply_adds_per_second"] = float(np.median(rates))
+
+
+@pytest.mark.parametrize("rule", ["absmax127", "absmax127.5", "range"])
+@pytest.mark.parametrize("threshold", [0.0, 2.0])
+def test_quantize(benchmark, isa, rule, threshold):
+    """256 rows of 2048; with the threshold one value in 22 is an outlier."""
+    x, rows = floats(256, 2048), _core.quantized_rows(256, 2048, outliers=threshold > 0)
+    benchmark(_core.quantize, rows, x, rule=rule, threshold=threshold, isa=isa)
+
+
+def test_rmsnorm_quantize(benchmark, isa):
+    """To be set beside test_rmsnorm and test_quantize."""
+    x, weight, rows = floats(256, 2048), weights("bf16", 2048), _core.quantized_rows(256, 2048)
+    benchmark(_core.rmsnorm_quantize, rows, x, weight, 1e-5, rule="absmax127", isa=isa)
 
 
 @pytest.mark.parametrize("tokens", [1, 256])

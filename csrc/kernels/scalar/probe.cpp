@@ -41,7 +41,7 @@ std::uint64_t fma_peak(std::uint64_t rounds, float* sink) {
 std::uint64_t madd_peak(std::uint64_t rounds, std::int32_t* sink) {
   constexpr std::size_t kChains = 16;
   std::uint32_t chains[kChains] = {};
-  std::uint32_t factor = 3;
+  const auto factor = static_cast<std::uint32_t>(rounds) | 1;  // unknown to the compiler, which would shift and add
   for (std::uint64_t r = 0; r < rounds; ++r) {
     for (std::uint32_t& chain : chains) chain = chain * factor + 1;
   }

@@ -1,0 +1,88 @@
+// Codes of weights in 16 bits, and what a sum of products becomes. Internal linkage, as lanes.h.
+#pragma once
+
+#include <algorithm>
+#include <type_traits>
+
+#include "kernels/avx2/epilogue.h"
+#include "kernels/avx2/lanes.h"
+#include "kernels/scalar/int8_codes.h"
+
+namespace inferno::kernels::avx2 {
+namespace {
+
+// Codes in a vector of 16 bits each.
+constexpr std::size_t kCodes = 16;
+
+struct I8 {
+  using Storage = std::int8_t;
+  static __m256i widen(__m128i v) { return _mm256_cvtepi8_epi16(v); }
+  // The low or high eight of each half.
+  static __m256i widen_low(__m256i v) { return _mm256_srai_epi16(_mm256_unpacklo_epi8(v, v), 8); }
+  static __m256i widen_high(__m256i v) { return _mm256_srai_epi16(_mm256_unpackhi_epi8(v, v), 8); }
+};
+struct U8 {
+  using Storage = std::uint8_t;
+  static __m256i widen(__m128i v) { return _mm256_cvtepu8_epi16(v); }
+  static __m256i widen_low(__m256i v) { return _mm256_unpacklo_epi8(v, _mm256_setzero_si256()); }
+  static __m256i widen_high(__m256i v) { return _mm256_unpackhi_epi8(v, _mm256_setzero_si256()); }
+};
+
+inline __m128i load_codes(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+
+template <class W>
+const typename W::Storage* codes_of(const CodedMatrix& w, std::size_t j) {
+  return static_cast<const typename W::Storage*>(w.codes) + j * w.row_bytes;
+}
+
+// Columns [j, j + count) of out, count <= N, and the blocks of rows of w that they belong to.
+template <std::size_t N>
+struct Columns {
+  std::size_t j, count;
+  std::size_t row_block[N];
+
+  Columns(const CodedMatrix& w, std::size_t first, std::size_t size) : j(first), count(size) {
+    for (std::size_t l = 0; l < count; ++l) row_block[l] = w.block_rows == 1 ? j + l : (j + l) / w.block_rows;
+  }
+};
+
+// Scales and zeros of columns of out for one block of columns of w.
+template <std::size_t N>
+struct Block {
+  alignas(32) float scale[N];
+  alignas(32) std::int32_t zero[N];
+  bool zeros;  // whether one of `zero` is not 0
+
+  Block(const CodedMatrix& w, const Columns<N>& columns, std::size_t c) : scale{}, zero{}, zeros(false) {
+    const bool plain = w.zeros.type == ZeroType::kConstant;
+    for (std::size_t l = 0; l < columns.count; ++l) {
+      scale[l] = scale_at(w, columns.row_block[l], c);
+      zero[l] = plain ? w.zeros.constant : zero_at(w, columns.row_block[l], c);
+      zeros |= zero[l] != 0;
+    }
+  }
+};
+
+// Stores the epilogue of row i's columns [j, j + count), count <= 8, whose sums of blocks are `sums`.
+inline void finish(const MatMulInt8Args& a, std::size_t i, std::size_t j, std::size_t count, __m256 sums) {
+  const QuantizedRow& x = quantized_row(a, i);
+  sums = _mm256_mul_ps(sums, _mm256_set1_ps(x.scale));
+  if (a.outliers && x.outliers > 0) {
+    alignas(32) float more[kLanes] = {};
+    for (std::size_t l = 0; l < count; ++l) more[l] = outlier_sum(*a.w, x, j + l);
+    sums = _mm256_add_ps(sums, _mm256_load_ps(more));
+  }
+  store_sums(a.out, a.ldo, a.epilogue, i, j, count, sums);
+}
+
+// Calls f with `n` as a compile-time constant, 1 <= n <= N.
+template <std::size_t N, class F>
+void with_constant(std::size_t n, F f) {
+  if constexpr (N > 1) {
+    if (n < N) return with_constant<N - 1>(n, f);
+  }
+  f(std::integral_constant<std::size_t, N>{});
+}
+
+}  // namespace
+}  // namespace inferno::kernels::avx2
