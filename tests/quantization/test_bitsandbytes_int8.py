@@ -93,9 +93,16 @@ def test_scales_that_make_no_sense(tmp_path: Path, value: float) -> None:
 
 def test_sums_that_would_leave_int32(tmp_path: Path) -> None:
     parts, claim = opened(tmp_path, layer()[0]), claimed(config())
-    made("bitsandbytes-int8", claim, parts, N, 131071)
-    with pytest.raises(UnsupportedError, match=r"in_features must be below 131072, .*; got 131072"):
-        made("bitsandbytes-int8", claim, parts, N, 131072)
+    made("bitsandbytes-int8", claim, parts, N, 65793)
+    with pytest.raises(UnsupportedError, match=r"at most 65793 columns may share a scale, .*; got 65794"):
+        made("bitsandbytes-int8", claim, parts, N, 65794)
+
+
+@pytest.mark.parametrize("threshold", [1e-50, 1e39, 70000])
+def test_thresholds_beyond_half_precision(tmp_path: Path, threshold: float) -> None:
+    parts = opened(tmp_path, layer()[0])
+    with pytest.raises(ConfigError, match=r"llm_int8_threshold must be 0, or from 1.17549e-38 to 65504; got "):
+        made("bitsandbytes-int8", claimed(config(llm_int8_threshold=threshold)), parts, N, K)
 
 
 def test_a_config_of_four_bits(tmp_path: Path) -> None:

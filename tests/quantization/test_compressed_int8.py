@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from inferno import _core
 from inferno.errors import CheckpointError, UnsupportedError
 from inferno.quantization.activation import Activation
 from quantized_parts import Layer, claimed, compressed, fitting, made, opened, scales, widened_weight, with_value
@@ -115,19 +116,37 @@ def test_scales_that_make_no_sense(tmp_path: Path, value: float, got: str) -> No
         made("int-quantized", claimed(config(STATIC)), parts, N, K).check(parts, N, K)
 
 
-# The least k for which k * |input| * |weight| reaches 2^31.
-@pytest.mark.parametrize(
-    ("symmetric", "inputs", "limit"),
-    [
-        (True, TOKENS, 131072),
-        (False, TOKENS, 65794),
-        (True, {**TOKENS, "symmetric": False}, 65794),
-        (False, {**TOKENS, "symmetric": False}, 33026),
-    ],
-)
-def test_sums_that_would_leave_int32(tmp_path: Path, symmetric: bool, inputs: Any, limit: int) -> None:
+# The least k for which k * 255 * |code - zero| reaches 2^31.
+@pytest.mark.parametrize(("symmetric", "limit"), [(True, 65794), (False, 33026)])
+@pytest.mark.parametrize("inputs", [TOKENS, {**TOKENS, "symmetric": False}])
+def test_sums_that_would_leave_int32(tmp_path: Path, symmetric: bool, limit: int, inputs: Any) -> None:
     claim = claimed(config(inputs, symmetric=symmetric))
     parts = opened(tmp_path, layer(symmetric=symmetric)[0])
     made("int-quantized", claim, parts, N, limit - 1)
-    with pytest.raises(UnsupportedError, match=f"in_features must be below {limit}, .*; got {limit}"):
+    with pytest.raises(UnsupportedError, match=f"at most {limit - 1} columns may share a scale, .*; got {limit}"):
         made("int-quantized", claim, parts, N, limit)
+    groups = claimed(config(inputs, symmetric=symmetric, strategy="group", group_size=128))
+    made("int-quantized", groups, parts, N, 128 * limit)
+
+
+def test_the_kernel_takes_what_the_scheme_takes(isa: str) -> None:
+    """The longest row of the largest codes: -255 for inputs, -128 for weights."""
+    k = 65793
+    weight = _core.CodedWeight("i8", np.full((1, k), -128, np.int8), 1, k, np.ones(1, np.float32), block=(1, k))
+    rows = _core.quantized_rows(1, k)
+    _core.quantize(rows, np.full((1, k), -1e6, np.float32), rule="static", zero=127, isa=isa)
+    out = np.empty((1, 1), np.float32)
+    _core.matmul_int8(out, rows, weight, isa=isa)
+    assert out[0, 0] == np.float32(255 * 128 * k)
+    more = k + 1
+    longer = _core.CodedWeight("i8", np.zeros((1, more), np.int8), 1, more, np.ones(1, np.float32), block=(1, more))
+    with pytest.raises(ValueError, match="at most 65793 columns wide"):
+        _core.matmul_int8(out, _core.quantized_rows(1, more), longer, isa=isa)
+
+
+@pytest.mark.parametrize("value", [1e-39, 1e-45])
+def test_an_input_scale_whose_reciprocal_is_infinite(tmp_path: Path, value: float) -> None:
+    parts = opened(tmp_path, {**layer()[0], "input_scale": ("F32", np.array([value], np.float32))})
+    scheme = made("int-quantized", claimed(config(STATIC)), parts, N, K)
+    with pytest.raises(CheckpointError, match=r"input_scale must be at least 1.17549e-38, .*; got "):
+        scheme.check(parts, N, K)

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from inferno.checkpoint.expected import TensorSpec
 from inferno.checkpoint.tensor import AnyTensor
 from inferno.config.fields import Fields
-from inferno.errors import UnsupportedError
+from inferno.errors import ConfigError, UnsupportedError
 from inferno.files import show_name
 from inferno.quantization.activation import Activation
-from inferno.quantization.inputs import refuse_overflow
+from inferno.quantization.inputs import SMALLEST_SCALE, refuse_overflow
 from inferno.quantization.scales import check_absmax
 from inferno.quantization.scheme import Parts
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from inferno.quantization.claims import Claim
 
 _THRESHOLD = 6.0
+# Beyond it nothing is an outlier: the largest number of half precision, in which bitsandbytes compares.
+_LARGEST_THRESHOLD = 65504.0
 # weight_format: the order that the codes were left in, by the GPU that they were saved from.
 _ROWS = 0
 _FORMATS = {1: "col32", 2: "col_turing", 3: "col_ampere"}
@@ -74,6 +76,11 @@ def scheme(claim: Claim, parts: Mapping[str, AnyTensor], n: int, k: int, where: 
     if claim.format != "int8":
         raise UnsupportedError(f"{where}: load_in_8bit must be true where I8 weights with SCB are stored")
     threshold = Fields(claim.settings, where).number("llm_int8_threshold", _THRESHOLD, zero=True)
+    if threshold and not SMALLEST_SCALE <= threshold <= _LARGEST_THRESHOLD:
+        raise ConfigError(
+            f"{where}: llm_int8_threshold must be 0, or from {SMALLEST_SCALE:g} to {_LARGEST_THRESHOLD:g}; got "
+            f"{threshold:g}"
+        )
     activation = Activation("int8", threshold=threshold, one_rule=True)
     refuse_overflow(k, activation, 128, where)
     return BitsAndBytesInt8(activation)

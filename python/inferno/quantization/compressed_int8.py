@@ -75,5 +75,6 @@ def scheme(claim: Claim, parts: Mapping[str, AnyTensor], n: int, k: int, where: 
         )
     zero_points = not args.symmetric
     activation = int8_inputs(claim)
-    refuse_overflow(k, activation, 255 if zero_points else 128, where)
-    return CompressedInt8(Blocks.claimed(claim), zero_points, activation)
+    blocks = Blocks.claimed(claim)
+    refuse_overflow(blocks.of(n, k)[1], activation, 255 if zero_points else 128, where)
+    return CompressedInt8(blocks, zero_points, activation)

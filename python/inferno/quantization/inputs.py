@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING
 from inferno.checkpoint.expected import TensorSpec
 from inferno.errors import UnsupportedError
 from inferno.quantization.activation import Activation
-from inferno.quantization.scales import SCALE_TYPES, as_float32, check_scales, check_symmetric
+from inferno.quantization.scales import SCALE_TYPES, as_float32, check_scales, check_symmetric, refuse_value
 from inferno.quantization.scheme import MAX_INT32, Parts
 
 if TYPE_CHECKING:
     from inferno.quantization.claims import Claim
+
+
+# The largest |code - zero| of an input.
+_LARGEST_INPUT = 255
+# The least float32 of full precision; the reciprocals of all above it are finite.
+SMALLEST_SCALE = 2.0**-126
 
 
 def _one(dtypes: tuple[str, ...], optional: bool = False) -> TensorSpec:
@@ -43,13 +49,17 @@ def int8_inputs(claim: Claim) -> Activation | None:
     )
 
 
-def refuse_overflow(k: int, activation: Activation | None, largest_weight: int, where: str) -> None:
-    """Raises UnsupportedError if a sum of k products of codes could leave int32."""
-    largest = 128 if activation is None or activation.symmetric else 255
-    if activation is not None and k * largest * largest_weight >= MAX_INT32:
+def refuse_overflow(columns: int, activation: Activation | None, largest_weight: int, where: str) -> None:
+    """Raises UnsupportedError if a sum of products of codes could leave int32.
+
+    columns: how many share a scale, so that their products are added before it. largest_weight: the largest |code -
+    zero| of the weights. The kernel takes inputs for what they may be with a zero point, and so does this.
+    """
+    most = (MAX_INT32 - 1) // (_LARGEST_INPUT * largest_weight)
+    if activation is not None and columns > most:
         raise UnsupportedError(
-            f"{where}: in_features must be below {-(-MAX_INT32 // (largest * largest_weight))}, so that sums of int8 "
-            f"products fit 32 bits; got {k}"
+            f"{where}: at most {most} columns may share a scale, so that sums of int8 products fit 32 bits; got "
+            f"{columns}"
         )
 
 
@@ -68,6 +78,9 @@ def check_inputs(activation: Activation | None, parts: Parts) -> None:
     if activation is None or activation.dynamic:
         return
     check_scales(parts["input_scale"])
+    if float(as_float32(parts["input_scale"]).reshape(-1)[0]) < SMALLEST_SCALE:
+        got = f"{float(as_float32(parts['input_scale']).reshape(-1)[0]):g}"
+        refuse_value(parts["input_scale"], f"be at least {SMALLEST_SCALE:g}, for its reciprocal to be finite", got)
     if activation.symmetric:
         check_symmetric(parts, "input")
 
