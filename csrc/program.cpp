@@ -14,7 +14,7 @@ namespace {
 constexpr std::size_t kTileTokens = 16;
 // Pieces that a thread's share of a stage is cut into, so that a thread that was held up is relieved by the others.
 constexpr std::size_t kPieces = 6;
-// Tokens are counted in 31 bits: with widths below this, no size of a buffer in bytes overflows.
+// Tokens are counted in 31 bits: with rows of fewer floats than this, no size of a buffer in bytes overflows.
 constexpr std::size_t kMaxWidth = std::size_t{1} << 30;
 
 using Clock = std::chrono::steady_clock;
@@ -37,7 +37,7 @@ std::string at(std::size_t sequence) { return "program: sequence " + std::to_str
 void Program::Free::operator()(float* p) const { std::free(p); }
 
 std::size_t Program::add_buffer(std::string name, Rows rows, std::size_t width, Holds holds) {
-  if (width == 0 || width >= kMaxWidth) {
+  if (width == 0 || width >= kMaxWidth || Buffer{"", rows, width, holds}.row_floats() >= kMaxWidth) {
     throw std::invalid_argument("program: buffer " + name + " must be at least 1 and less than " +
                                 std::to_string(kMaxWidth) + " wide; got " + std::to_string(width));
   }

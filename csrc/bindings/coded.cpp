@@ -88,7 +88,9 @@ void set_codes(CodedWeight& w, const Kind& kind, const py::array& codes) {
           "CodedWeight: codes must be a contiguous array of int8, uint8 or int32; got " + describe(codes));
   const auto bytes = static_cast<std::size_t>(codes.nbytes());
   const std::size_t packed_row = ceil_div(m.k * kind.bits, 8), padded_row = ceil_div(m.k * kind.bits, 32) * 4;
-  const std::size_t whole = kind.transposed ? m.n * m.k * kind.bits / 8 : m.n * packed_row;
+  // Words of rows hold whole multiples of k, words of columns of n: divided first, so that nothing overflows.
+  const std::size_t words = kind.n_multiple > 1 ? m.n * kind.bits / 8 * m.k : m.k * kind.bits / 8 * m.n;
+  const std::size_t whole = kind.transposed ? words : m.n * packed_row;
   const bool may_be_padded = m.type == CodeType::kU8 || m.type == CodeType::kU4;  // rows of whole int32 words
   const bool padded = may_be_padded && bytes == m.n * padded_row;
   const std::string or_padded =

@@ -44,7 +44,9 @@ inline RowRule row_rule(const Quantization& how, float absmax, float low, float 
     case QuantizeRule::kRangeAsServed:
     case QuantizeRule::kRange:
       rule.scale = (high - low) / 255.0f;
+      // Of subnormal numbers the scale is so coarse that the quotient may lie beyond the codes.
       rule.zero = std::nearbyint(kLowestCode - low / rule.scale);
+      if (rule.zero > kHighestCode) rule.zero = kHighestCode;
       rule.divide = how.rule == QuantizeRule::kRange;
       rule.factor = rule.divide ? rule.scale : 1.0f / rule.scale;
       break;
