@@ -98,6 +98,18 @@ def test_many_groups(isa: str, kind: str, groups: int) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_long_rows(isa: str, kind: str, shuffled: bool) -> None:
+    """Longer than what kernels copy of x or of w at a time."""
+    for k in (9001, 100001):
+        coded = make_coded(kind, 9, k, block=(1, 1024), exact=True, shuffled=shuffled)
+        for m in (1, 3):
+            # A sum of 1e5 products below 2^7 stays below 2^24.
+            x = activations(np.random.default_rng(m).integers(-1, 2, (m, coded.weight.k)))
+            np.testing.assert_array_equal(matmul(x, coded, isa), x.astype(np.float64) @ coded.w.T)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_code_in_every_place(isa: str, kind: str) -> None:
     """Row j of the weight is code j in every column; x picks one column after the other."""
     n, k = 2 ** BITS[kind], 16

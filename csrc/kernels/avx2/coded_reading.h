@@ -41,7 +41,7 @@ inline float nested_scale(const Scales& s, std::size_t i) {
 
 // Elements [i, i + count) of the scales, count <= 8; the other lanes are anything finite.
 inline __m256 scales_at(const Scales& s, std::size_t i, std::size_t count) {
-  __m256 scale;
+  __m256 scale = _mm256_setzero_ps();
   switch (s.type) {
     case ScaleType::kF32:
       scale = load_count(F32{}, s.data, i, count);

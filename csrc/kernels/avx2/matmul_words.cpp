@@ -1,223 +1,289 @@
 // Weights of codes in words that hold several rows or columns of w, the words of one k after those of another: eight
 // columns of w are widened at once, and eight sums, one for each p modulo 8, stand for the lanes of matmul_tile.h.
+//
+// Words are first copied, a part of w at a time, to where they lie closely: in w they lie n apart, so that their lines
+// compete for few places of the cache, and are used by several groups of columns.
 #include "kernels/avx2/coded_reading.h"
 #include "kernels/avx2/kernels.h"
 #include "kernels/avx2/matmul_tile.h"
 #include "kernels/matmul_coded.h"
 
-// Sums stay in registers only where what adds to them is inlined.
-#define INFERNO_INLINE __attribute__((always_inline))
-
 namespace inferno::kernels::avx2 {
 namespace {
 
-// One row of x goes through kKc of k for one group of eight columns after the other, so that the lines that several
-// groups share are still in L1.
-constexpr std::size_t kStripColumns = 128;
-constexpr std::size_t kStripGroups = kStripColumns / kLanes;
-constexpr std::size_t kTableFloats = 2 * kLanes * kMaxGatheredBlocks;
-static_assert((kPanelFloats + kSumFloats + kTableFloats) * sizeof(float) <= kMatMulCodedScratchBytes);
-static_assert(kStripGroups * kLanes * kLanes <= kSumFloats);
+// Half of a step of eight along k: four sums, their scales and zeros and what they need on the way fit the registers.
+constexpr std::size_t kHalf = kLanes / 2;
 
-// Numbers of eight columns for eight p from a multiple of 8 on: what codes stand for divided by unit(i), which a scale
-// takes up exactly. f(i, numbers) for i < count.
+// numbers<H>() gives half H of a step, for eight columns, from where its words lie in a part: what codes stand for
+// divided by unit(i), a power of two that the scale takes up exactly.
 struct Gptq4 {
-  static constexpr std::size_t kPerWord = 8;  // of k
+  static constexpr std::size_t kPerWord = 8, kColumnsPerWord = 1;  // along k, along n
+  static constexpr std::size_t kColumns = 128, kDepth = 256;       // of a part
   static constexpr std::size_t kUnits = 2;
   static __m256 unit(std::size_t i) { return _mm256_set1_ps(i == 0 ? 1 : 0x1p-4f); }
-  template <class F>
-  [[gnu::always_inline]] static void numbers(const CodedMatrix& w, std::size_t j, std::size_t columns, std::size_t p,
-                                             std::size_t, F f) {
+  template <std::size_t H>
+  [[gnu::always_inline]] static void numbers(const unsigned char* words, std::size_t, __m256 (&out)[kHalf]) {
     const __m256i even = _mm256_set1_epi32(0x0f), odd = _mm256_set1_epi32(0xf0);
-    const __m256i words = load_words(w.codes, p / kPerWord * w.n + j, columns);
-    const __m256i bytes[4] = {words, _mm256_srli_epi32(words, 8), _mm256_srli_epi32(words, 16),
-                              _mm256_srli_epi32(words, 24)};
-    for (std::size_t i = 0; i < kLanes; ++i) {
-      f(i, _mm256_cvtepi32_ps(_mm256_and_si256(bytes[i / 2], i % 2 == 0 ? even : odd)));
-    }
+    const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
+    const __m256i low = H == 0 ? v : _mm256_srli_epi32(v, 16), high = _mm256_srli_epi32(v, H == 0 ? 8 : 24);
+    out[0] = _mm256_cvtepi32_ps(_mm256_and_si256(low, even));
+    out[1] = _mm256_cvtepi32_ps(_mm256_and_si256(low, odd));
+    out[2] = _mm256_cvtepi32_ps(_mm256_and_si256(high, even));
+    out[3] = _mm256_cvtepi32_ps(_mm256_and_si256(high, odd));
   }
 };
 
 struct Gptq8 {
-  static constexpr std::size_t kPerWord = 4;
+  static constexpr std::size_t kPerWord = 4, kColumnsPerWord = 1;
+  static constexpr std::size_t kColumns = 128, kDepth = 128;
   static constexpr std::size_t kUnits = 2;
   static __m256 unit(std::size_t i) { return _mm256_set1_ps(i == 0 ? 1 : 0x1p-8f); }
-  template <class F>
-  [[gnu::always_inline]] static void numbers(const CodedMatrix& w, std::size_t j, std::size_t columns, std::size_t p,
-                                             std::size_t count, F f) {
+  template <std::size_t H>
+  [[gnu::always_inline]] static void numbers(const unsigned char* words, std::size_t stride, __m256 (&out)[kHalf]) {
     const __m256i even = _mm256_set1_epi32(0xff), odd = _mm256_set1_epi32(0xff00);
-    for (std::size_t i = 0; i < count; i += kPerWord) {
-      const __m256i words = load_words(w.codes, (p + i) / kPerWord * w.n + j, columns);
-      const __m256i high = _mm256_srli_epi32(words, 16);
-      f(i, _mm256_cvtepi32_ps(_mm256_and_si256(words, even)));
-      f(i + 1, _mm256_cvtepi32_ps(_mm256_and_si256(words, odd)));
-      f(i + 2, _mm256_cvtepi32_ps(_mm256_and_si256(high, even)));
-      f(i + 3, _mm256_cvtepi32_ps(_mm256_and_si256(high, odd)));
-    }
+    const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words + H * stride));
+    const __m256i high = _mm256_srli_epi32(v, 16);
+    out[0] = _mm256_cvtepi32_ps(_mm256_and_si256(v, even));
+    out[1] = _mm256_cvtepi32_ps(_mm256_and_si256(v, odd));
+    out[2] = _mm256_cvtepi32_ps(_mm256_and_si256(high, even));
+    out[3] = _mm256_cvtepi32_ps(_mm256_and_si256(high, odd));
   }
 };
 
 struct Awq4 {
-  static constexpr std::size_t kPerWord = 1;
+  static constexpr std::size_t kPerWord = 1, kColumnsPerWord = 8;
+  static constexpr std::size_t kColumns = 256, kDepth = 128;
   static constexpr std::size_t kUnits = 1;
   // Columns 2, 3, 6 and 7 lie in the high half of their byte.
   static __m256 unit(std::size_t) { return _mm256_setr_ps(1, 1, 0x1p-4f, 0x1p-4f, 1, 1, 0x1p-4f, 0x1p-4f); }
-  template <class F>
-  [[gnu::always_inline]] static void numbers(const CodedMatrix& w, std::size_t j, std::size_t, std::size_t p,
-                                             std::size_t count, F f) {
+  template <std::size_t H>
+  [[gnu::always_inline]] static void numbers(const unsigned char* words, std::size_t stride, __m256 (&out)[kHalf]) {
     const __m256i place = _mm256_setr_epi32(-256, -254, -256, -254, -255, -253, -255, -253);
     const __m256i half = _mm256_setr_epi32(0x0f, 0x0f, 0xf0, 0xf0, 0x0f, 0x0f, 0xf0, 0xf0);
-    const std::size_t stride = w.n / kLanes;
-    for (std::size_t i = 0; i < count; ++i) {
-      const __m256i byte = _mm256_shuffle_epi8(broadcast_word(w.codes, (p + i) * stride + j / kLanes), place);
-      f(i, _mm256_cvtepi32_ps(_mm256_and_si256(byte, half)));
+    for (std::size_t i = 0; i < kHalf; ++i) {
+      const __m256i byte = _mm256_shuffle_epi8(broadcast_word(words + (H * kHalf + i) * stride, 0), place);
+      out[i] = _mm256_cvtepi32_ps(_mm256_and_si256(byte, half));
     }
   }
 };
 
-// Scales and zeros of one block of k, eight columns. Fused: see fusible().
-template <class Words, bool kFused>
-struct Sides {
-  __m256 scale[Words::kUnits], offset;
-  Sides(__m256 s, __m256 zero) : offset(kFused ? fused_offset(s, zero) : zero) {
-    for (std::size_t i = 0; i < Words::kUnits; ++i) scale[i] = kFused ? _mm256_mul_ps(s, Words::unit(i)) : s;
+// Bytes of a row of words of a part.
+template <class Words>
+constexpr std::size_t kRowBytes = Words::kColumns / Words::kColumnsPerWord * sizeof(std::uint32_t);
+template <class Words>
+constexpr std::size_t kPartBytes = kRowBytes<Words> * Words::kDepth / Words::kPerWord;
+// Words of a step of eight along k.
+template <class Words>
+constexpr std::size_t kStepBytes = kRowBytes<Words> * kLanes / Words::kPerWord;
+// From a group of eight columns to the next.
+template <class Words>
+constexpr std::size_t kGroupBytes = kLanes / Words::kColumnsPerWord * sizeof(std::uint32_t);
+
+// Where the parts of a call's scratch lie. One row of x needs no panel and few lanes: its part of w may be deeper.
+constexpr std::size_t kMaxGroups = 32, kDeep = 16;
+constexpr std::size_t kPartScratchBytes = std::size_t{16} << 10;
+static_assert((kPanelFloats + kSumFloats + 2 * kLanes * kMaxGatheredBlocks) * sizeof(float) + kPartScratchBytes <=
+              kMatMulCodedScratchBytes);
+struct WordsScratch {
+  float *panel, *lanes, *table;
+  unsigned char *part, *deep_part;
+  explicit WordsScratch(void* scratch)
+      : panel(static_cast<float*>(scratch)),
+        lanes(panel + kPanelFloats),
+        table(lanes + kSumFloats),
+        part(reinterpret_cast<unsigned char*>(table + 2 * kLanes * kMaxGatheredBlocks)),
+        deep_part(reinterpret_cast<unsigned char*>(lanes + kMaxGroups * kLanes * kLanes)) {}
+};
+template <class Words>
+constexpr bool kFits = Words::kColumns <= kMaxGroups * kLanes && kPartBytes<Words> <= kPartScratchBytes &&
+                       kDeep * kPartBytes<Words> <= (kSumFloats - kMaxGroups * kLanes * kLanes) * sizeof(float);
+static_assert(kFits<Gptq4> && kFits<Gptq8> && kFits<Awq4>);
+
+// Part of w: columns from `column` on, `bytes` of each row of words, for k in [first, first + depth).
+template <class Words>
+struct Part {
+  const unsigned char* words;
+  std::size_t stride, rows, bytes;
+  Part(const CodedMatrix& w, std::size_t column, std::size_t columns, std::size_t first, std::size_t depth)
+      : stride(w.n / Words::kColumnsPerWord * sizeof(std::uint32_t)) {
+    const std::size_t left = column < w.n ? w.n - column : 0;
+    words = static_cast<const unsigned char*>(w.codes) + first / Words::kPerWord * stride +
+            column / Words::kColumnsPerWord * sizeof(std::uint32_t);
+    rows = (depth + Words::kPerWord - 1) / Words::kPerWord;
+    bytes = (left < columns ? left : columns) / Words::kColumnsPerWord * sizeof(std::uint32_t);
   }
-  [[gnu::always_inline]] __m256 widened(std::size_t i, __m256 number) const {
+  void copy(unsigned char* to) const {
+    for (std::size_t r = 0; r < rows; ++r) {
+      const unsigned char* from = words + r * stride;
+      for (std::size_t i = 0; i < bytes / 32 * 32; i += 32) {
+        const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i));
+        _mm256_store_si256(reinterpret_cast<__m256i*>(to + r * kRowBytes<Words> + i), v);
+      }
+      for (std::size_t i = bytes / 32 * 32; i < bytes; i += 4) std::memcpy(to + r * kRowBytes<Words> + i, from + i, 4);
+    }
+  }
+};
+
+// Asks for the lines of the next part while one is computed, some at a time: hardware does not foresee such strides.
+template <class Words>
+struct Ahead {
+  static constexpr std::size_t kLines = 8;
+  Part<Words> part;
+  std::size_t row = 0, at = 0;
+  void ask() {
+    for (std::size_t i = 0; i < kLines && row < part.rows; ++i) {
+      _mm_prefetch(reinterpret_cast<const char*>(part.words + row * part.stride + at), _MM_HINT_T1);
+      at += kCacheLine;
+      if (at < part.bytes) continue;
+      at = 0;
+      ++row;
+    }
+  }
+};
+
+// Scales, and zeros or fused offsets, of eight columns for some blocks of k.
+struct Table {
+  float* room;
+  std::size_t first;
+  bool fused = true;
+
+  Table(const CodedMatrix& w, std::size_t j, std::size_t begin, std::size_t end, float* room)
+      : room(room), first(begin) {
+    const std::size_t columns = w.n - j < kLanes ? w.n - j : kLanes;
+    for (std::size_t c = begin; c < end; ++c) {
+      const std::size_t at = c * w.scales.column_stride + j;
+      const __m256 scale = scales_at(w.scales, at, columns), zero = zeros_at(w, at, j, c, columns);
+      fused = fusible(scale, zero, columns) && fused;
+      _mm256_store_ps(room + (c - begin) * 2 * kLanes, scale);
+      _mm256_store_ps(room + (c - begin) * 2 * kLanes + kLanes, zero);
+    }
+    if (!fused) return;
+    for (float* side = room; side < room + (end - begin) * 2 * kLanes; side += 2 * kLanes) {
+      _mm256_store_ps(side + kLanes, fused_offset(_mm256_load_ps(side), _mm256_load_ps(side + kLanes)));
+    }
+  }
+  __m256 scale(std::size_t c) const { return _mm256_load_ps(room + (c - first) * 2 * kLanes); }
+  __m256 offset(std::size_t c) const { return _mm256_load_ps(room + (c - first) * 2 * kLanes + kLanes); }
+};
+
+// Widens numbers of one block of k.
+template <class Words, bool kFused>
+struct OneBlock {
+  __m256 scale[Words::kUnits], offset;
+  OneBlock(const Table& table, std::size_t c) : offset(table.offset(c)) {
+    for (std::size_t u = 0; u < Words::kUnits; ++u) {
+      scale[u] = kFused ? _mm256_mul_ps(table.scale(c), Words::unit(u)) : table.scale(c);
+    }
+  }
+  [[gnu::always_inline]] __m256 widened(std::size_t, std::size_t i, __m256 number) const {
     const std::size_t u = i % Words::kUnits;
     if constexpr (kFused) return _mm256_fmadd_ps(number, scale[u], offset);
     return _mm256_mul_ps(_mm256_sub_ps(_mm256_mul_ps(number, Words::unit(u)), offset), scale[u]);
   }
 };
 
-// The same for every block, in scratch: columns of w in any order find theirs by its number.
-struct Table {
-  float* room;
-  Table(const CodedMatrix& w, std::size_t j, std::size_t columns, float* room) : room(room) {
-    for (std::size_t c = 0; c < w.column_blocks; ++c) {
-      const std::size_t at = c * w.scales.column_stride + j;
-      _mm256_store_ps(room + c * 2 * kLanes, scales_at(w.scales, at, columns));
-      _mm256_store_ps(room + c * 2 * kLanes + kLanes, zeros_at(w, at, j, c, columns));
-    }
-  }
-  [[gnu::always_inline]] __m256 widened(const CodedMatrix& w, std::size_t p, __m256 value) const {
+// Widens numbers of any blocks, by the block of each p.
+template <class Words, bool kFused>
+struct AnyBlock {
+  const Table& table;
+  const CodedMatrix& w;
+  std::size_t first;  // p is counted from here
+  [[gnu::always_inline]] __m256 widened(std::size_t p, std::size_t i, __m256 number) const {
+    p += first + i;
     const std::size_t c = w.block_of != nullptr ? static_cast<std::size_t>(w.block_of[p]) : p / w.block_columns;
-    const float* side = room + c * 2 * kLanes;
-    return _mm256_mul_ps(_mm256_sub_ps(value, _mm256_load_ps(side + kLanes)), _mm256_load_ps(side));
+    const __m256 value = _mm256_mul_ps(number, Words::unit(i % Words::kUnits));
+    if constexpr (kFused) return _mm256_fmadd_ps(value, table.scale(c), table.offset(c));
+    return _mm256_mul_ps(_mm256_sub_ps(value, table.offset(c)), table.scale(c));
   }
 };
 
-// Hands the widened weights of columns [j, j + columns) at k's places [p, end) to f(p, i, weights), where i counts the
-// places p + i of a step of eight in order. p is a multiple of 8.
+// Calls f(sides, p, count) for the blocks that [first, first + depth) of k meets, with p counted from `first`.
 template <class Words, class F>
-[[gnu::always_inline]] inline void each_step(const CodedMatrix& w, std::size_t j, std::size_t columns, std::size_t p,
-                                             std::size_t end, float* room, F f) {
-  const auto steps = [&](std::size_t stop, auto widened) INFERNO_INLINE {
-    const auto step = [&](std::size_t count) INFERNO_INLINE {
-      Words::numbers(w, j, columns, p, count,
-                     [&](std::size_t i, __m256 number) INFERNO_INLINE { f(p, i, widened(i, number)); });
-    };
-    for (; p + kLanes <= stop; p += kLanes) step(kLanes);
-    if (p < stop) step(stop - p);
-    p = stop;
-  };
+void each_block(const CodedMatrix& w, std::size_t j, std::size_t first, std::size_t depth, float* room, F f) {
   if (is_gathered(w)) {
-    const Table table(w, j, columns, room);
-    return steps(end, [&](std::size_t i, __m256 number) INFERNO_INLINE {
-      return table.widened(w, p + i, _mm256_mul_ps(number, Words::unit(i % Words::kUnits)));
-    });
+    const Table table(w, j, 0, w.column_blocks, room);
+    if (table.fused) return f(AnyBlock<Words, true>{table, w, first}, 0, depth);
+    return f(AnyBlock<Words, false>{table, w, first}, 0, depth);
   }
-  while (p < end) {
-    const std::size_t c = p / w.block_columns, next = (c + 1) * w.block_columns, stop = next < end ? next : end;
-    const std::size_t at = c * w.scales.column_stride + j;
-    const __m256 scale = scales_at(w.scales, at, columns), zero = zeros_at(w, at, j, c, columns);
-    if (fusible(scale, zero, columns)) {
-      const Sides<Words, true> sides(scale, zero);
-      steps(stop, [&](std::size_t i, __m256 number) INFERNO_INLINE { return sides.widened(i, number); });
+  const std::size_t begin = first / w.block_columns, end = (first + depth - 1) / w.block_columns + 1;
+  const Table table(w, j, begin, end, room);
+  for (std::size_t c = begin, p = 0; c < end; ++c) {
+    const std::size_t next = (c + 1) * w.block_columns - first, stop = next < depth ? next : depth;
+    if (table.fused) {
+      f(OneBlock<Words, true>(table, c), p, stop - p);
     } else {
-      const Sides<Words, false> sides(scale, zero);
-      steps(stop, [&](std::size_t i, __m256 number) INFERNO_INLINE { return sides.widened(i, number); });
+      f(OneBlock<Words, false>(table, c), p, stop - p);
     }
+    p = stop;
   }
 }
 
-// Columns of w in [j, j + 8).
-std::size_t group_columns(const CodedMatrix& w, std::size_t j) { return w.n - j < kLanes ? w.n - j : kLanes; }
-
-// Asks for the lines of one part of w while another is computed: `groups` groups share them, a step of eight each asks
-// for the next line.
-template <class Words>
-struct Ahead {
-  static constexpr std::size_t kGroups = kCacheLine / sizeof(std::uint32_t) / (Words::kPerWord == 1 ? 1 : kLanes);
-  static constexpr std::size_t kDepth = Words::kPerWord == 1 ? kKc / 2 : kKc;  // of a part, along k
-  const char* line;
-  std::size_t stride, left;
-
-  static std::size_t row_words(const CodedMatrix& w) { return Words::kPerWord == 1 ? w.n / kLanes : w.n; }
-  Ahead(const CodedMatrix& w, std::size_t j, std::size_t p) {
-    const std::size_t column = Words::kPerWord == 1 ? j / kLanes : j;
-    stride = row_words(w) * sizeof(std::uint32_t);
-    line = static_cast<const char*>(w.codes) + p / Words::kPerWord * stride + column * sizeof(std::uint32_t);
-    const std::size_t depth = p < w.k ? w.k - p : 0;
-    left = (j < w.n ? (depth < kDepth ? depth : kDepth) : 0) / Words::kPerWord;
+// Adds half H of each step of eight in [p, p + count) to its four sums. words: of the part's first p, of these columns.
+template <class Words, std::size_t H, class Sides>
+void add_half(float* sums, const Sides& sides, const unsigned char* words, const float* x, std::size_t p,
+              std::size_t count) {
+  __m256 sum[kHalf], number[kHalf];
+  for (std::size_t i = 0; i < kHalf; ++i) sum[i] = _mm256_load_ps(sums + (H * kHalf + i) * kLanes);
+  const auto add = [&](std::size_t i) {
+    const std::size_t at = H * kHalf + i;
+    sum[i] = _mm256_fmadd_ps(_mm256_broadcast_ss(x + p + at), sides.widened(p, at, number[i]), sum[i]);
+  };
+  words += p / kLanes * kStepBytes<Words>;
+  for (; count >= kLanes; count -= kLanes, p += kLanes, words += kStepBytes<Words>) {
+    Words::template numbers<H>(words, kRowBytes<Words>, number);
+    for (std::size_t i = 0; i < kHalf; ++i) add(i);
   }
-  [[gnu::always_inline]] void ask() {
-    if (left == 0) return;
-    --left;
-    _mm_prefetch(line, _MM_HINT_T0);
-    line += stride;
+  if (count > H * kHalf) {
+    Words::template numbers<H>(words, kRowBytes<Words>, number);
+    for (std::size_t i = 0; i < kHalf; ++i) {
+      if (H * kHalf + i < count) add(i);
+    }
   }
-};
+  for (std::size_t i = 0; i < kHalf; ++i) _mm256_store_ps(sums + (H * kHalf + i) * kLanes, sum[i]);
+}
 
-// One row of x, columns [begin, end) of its product; the strip that holds them begins at `first`, a multiple of 8.
+// Joins sums[p modulo 8][column] of eight columns from j on, as sum() joins lanes, and stores those in [begin, end).
+inline void store_group(const MatMulCodedArgs& a, const float* sums, std::size_t j, std::size_t begin,
+                        std::size_t end) {
+  __m256 v[kLanes];
+  for (std::size_t i = 0; i < kLanes; ++i) v[i] = _mm256_load_ps(sums + i * kLanes);
+  const __m256 even = _mm256_add_ps(_mm256_add_ps(v[0], v[4]), _mm256_add_ps(v[2], v[6]));
+  const __m256 odd = _mm256_add_ps(_mm256_add_ps(v[1], v[5]), _mm256_add_ps(v[3], v[7]));
+  alignas(32) float joined[2 * kLanes] = {};
+  _mm256_store_ps(joined, _mm256_add_ps(even, odd));
+  const std::size_t from = j < begin ? begin : j, to = end - j < kLanes ? end : j + kLanes;
+  if (from < to) store_sums(a.out, a.ldo, a.epilogue, 0, from, to - from, _mm256_loadu_ps(joined + (from - j)));
+}
+
+// One row of x, columns [begin, end) of its product; the part that holds them begins at `column`, a multiple of 8.
 template <class Words>
-void stream_strip(const MatMulCodedArgs& a, float* lanes, float* room, std::size_t first, std::size_t begin,
-                  std::size_t end) {
-  using Part = Ahead<Words>;
+void stream_columns(const MatMulCodedArgs& a, const WordsScratch& scratch, std::size_t column, std::size_t begin,
+                    std::size_t end) {
   const CodedMatrix& w = *a.w;
-  const std::size_t groups = (end - first + kLanes - 1) / kLanes;
-  // A table of every block of k is made but once for a group.
-  const std::size_t depth = is_gathered(w) ? w.k : Part::kDepth;
-  Part ahead(w, first, 0);
-  for (std::size_t p = 0; p < w.k; p += depth) {
-    const std::size_t stop = w.k - p < depth ? w.k : p + depth;
+  const std::size_t groups = (end - column + kLanes - 1) / kLanes;
+  // A table of all blocks is worth a deeper part.
+  const std::size_t depth = is_gathered(w) ? kDeep * Words::kDepth : Words::kDepth;
+  float* sums = scratch.lanes;
+  for (std::size_t i = 0; i < groups * kLanes; ++i) _mm256_store_ps(sums + i * kLanes, _mm256_setzero_ps());
+  for (std::size_t first = 0; first < w.k; first += depth) {
+    const std::size_t count = w.k - first < depth ? w.k - first : depth, next = first + count;
+    Part<Words>(w, column, groups * kLanes, first, count).copy(scratch.deep_part);
+    const std::size_t ahead_depth = w.k - next < Words::kDepth ? w.k - next : Words::kDepth;
+    Ahead<Words> ahead{next < w.k ? Part<Words>(w, column, Words::kColumns, next, ahead_depth)
+                                  : Part<Words>(w, column + Words::kColumns, Words::kColumns, 0, Words::kDepth)};
     for (std::size_t g = 0; g < groups; ++g) {
-      if (g % Part::kGroups == 0) {
-        while (ahead.left > 0) ahead.ask();
-        const std::size_t next = g + Part::kGroups;
-        ahead = next < groups ? Part(w, first + next * kLanes, p)
-                : stop < w.k  ? Part(w, first, stop)
-                              : Part(w, first + groups * kLanes, 0);
-      }
-      float* group_lanes = lanes + g * kLanes * kLanes;
-      __m256 sums[kLanes];
-      for (std::size_t i = 0; i < kLanes; ++i) {
-        sums[i] = p == 0 ? _mm256_setzero_ps() : _mm256_load_ps(group_lanes + i * kLanes);
-      }
-      const std::size_t j = first + g * kLanes;
-      const auto add = [&](std::size_t columns) INFERNO_INLINE {
-        each_step<Words>(w, j, columns, p, stop, room, [&](std::size_t at, std::size_t i, __m256 v) INFERNO_INLINE {
-          if (i == 0) ahead.ask();
-          sums[i] = _mm256_fmadd_ps(_mm256_broadcast_ss(a.x + at + i), v, sums[i]);
-        });
-      };
-      if (group_columns(w, j) == kLanes) {
-        add(kLanes);
-      } else {
-        add(group_columns(w, j));
-      }
-      for (std::size_t i = 0; i < kLanes; ++i) _mm256_store_ps(group_lanes + i * kLanes, sums[i]);
+      const unsigned char* words = scratch.deep_part + g * kGroupBytes<Words>;
+      each_block<Words>(w, column + g * kLanes, first, count, scratch.table,
+                        [&](const auto& sides, std::size_t p, std::size_t some) {
+                          ahead.ask();
+                          add_half<Words, 0>(sums + g * kLanes * kLanes, sides, words, a.x + first, p, some);
+                          ahead.ask();
+                          add_half<Words, 1>(sums + g * kLanes * kLanes, sides, words, a.x + first, p, some);
+                        });
     }
   }
   for (std::size_t g = 0; g < groups; ++g) {
-    __m256 v[kLanes];
-    for (std::size_t i = 0; i < kLanes; ++i) v[i] = _mm256_load_ps(lanes + g * kLanes * kLanes + i * kLanes);
-    // As sum() joins lanes.
-    const __m256 even = _mm256_add_ps(_mm256_add_ps(v[0], v[4]), _mm256_add_ps(v[2], v[6]));
-    const __m256 odd = _mm256_add_ps(_mm256_add_ps(v[1], v[5]), _mm256_add_ps(v[3], v[7]));
-    alignas(32) float sums[2 * kLanes] = {};
-    _mm256_store_ps(sums, _mm256_add_ps(even, odd));
-    const std::size_t j = first + g * kLanes, from = j < begin ? begin : j, to = end - j < kLanes ? end : j + kLanes;
-    if (from < to) store_sums(a.out, a.ldo, a.epilogue, 0, from, to - from, _mm256_loadu_ps(sums + (from - j)));
+    store_group(a, sums + g * kLanes * kLanes, column + g * kLanes, begin, end);
   }
 }
 
@@ -234,60 +300,66 @@ inline void transpose(__m256 (&v)[kLanes]) {
       four[i + 2 * h + 1] = _mm256_shuffle_ps(pair[i + h], pair[i + 2 + h], 0xee);
     }
   }
-  for (std::size_t i = 0; i < 4; ++i) {
-    v[i] = _mm256_permute2f128_ps(four[i], four[i + 4], 0x20);
-    v[i + 4] = _mm256_permute2f128_ps(four[i], four[i + 4], 0x31);
+  for (std::size_t i = 0; i < kHalf; ++i) {
+    v[i] = _mm256_permute2f128_ps(four[i], four[i + kHalf], 0x20);
+    v[i + kHalf] = _mm256_permute2f128_ps(four[i], four[i + kHalf], 0x31);
   }
 }
 
-// Widens w[j, p] for j in the kNc columns from `begin` on, first <= p < first + depth, into a panel.
+// Widens w[j, p] for j in the kNc columns from `column` on, first <= p < first + depth, into a panel.
 template <class Words>
-void fill_words_panel(const CodedMatrix& w, float* panel, float* room, std::size_t begin, std::size_t first,
+void fill_words_panel(const CodedMatrix& w, const WordsScratch& scratch, std::size_t column, std::size_t first,
                       std::size_t depth) {
   const std::size_t padded = (depth + kLanes - 1) / kLanes * kLanes;
-  for (std::size_t g = 0; g < kNc; g += kLanes) {
-    __m256 v[kLanes];
-    const auto clear = [&] {
-      for (__m256& each : v) each = _mm256_setzero_ps();
-    };
-    const auto store = [&](std::size_t p) {
-      transpose(v);
-      for (std::size_t l = 0; l < kLanes; ++l) {
-        const std::size_t j = g + l;
-        _mm256_store_ps(panel + (j / kNr * kNr) * padded + p * kNr + j % kNr * kLanes, v[l]);
+  for (std::size_t begin = 0; begin < depth; begin += Words::kDepth) {
+    const std::size_t some = depth - begin < Words::kDepth ? depth - begin : Words::kDepth;
+    Part<Words>(w, column, kNc, first + begin, some).copy(scratch.part);
+    for (std::size_t g = 0; g < kNc; g += kLanes) {
+      const auto store = [&](std::size_t p, __m256(&v)[kLanes]) {
+        transpose(v);
+        for (std::size_t l = 0; l < kLanes; ++l) {
+          const std::size_t j = g + l;
+          float* to = scratch.panel + (j / kNr * kNr) * padded + (begin + p) * kNr + j % kNr * kLanes;
+          _mm256_store_ps(to, v[l]);
+        }
+      };
+      if (column + g >= w.n) {
+        for (std::size_t p = 0; p < some; p += kLanes) {
+          __m256 nothing[kLanes] = {};
+          store(p, nothing);
+        }
+        continue;
       }
-    };
-    clear();
-    const std::size_t j = begin + g;
-    if (j >= w.n) {
-      for (std::size_t p = 0; p < padded; p += kLanes) store(p);
-      continue;
+      const unsigned char* words = scratch.part + g / kLanes * kGroupBytes<Words>;
+      each_block<Words>(
+          w, column + g, first + begin, some, scratch.table, [&](const auto& sides, std::size_t p, std::size_t count) {
+            for (const std::size_t stop = p + count; p < stop; p += kLanes) {
+              const unsigned char* step = words + p / kLanes * kStepBytes<Words>;
+              __m256 low[kHalf], high[kHalf], v[kLanes];
+              Words::template numbers<0>(step, kRowBytes<Words>, low);
+              Words::template numbers<1>(step, kRowBytes<Words>, high);
+              for (std::size_t i = 0; i < kLanes; ++i) {
+                v[i] = p + i < stop ? sides.widened(p, i, i < kHalf ? low[i] : high[i - kHalf]) : _mm256_setzero_ps();
+              }
+              store(p, v);
+            }
+          });
     }
-    each_step<Words>(w, j, group_columns(w, j), first, first + depth, room,
-                     [&](std::size_t p, std::size_t i, __m256 weights) INFERNO_INLINE {
-                       v[i] = weights;
-                       if (i + 1 < kLanes) return;
-                       store(p - first);
-                       clear();
-                     });
-    if (depth < padded) store(padded - kLanes);
   }
 }
 
 template <class Words>
 void matmul(const MatMulCodedArgs& a) {
-  float* panel = static_cast<float*>(a.scratch);
-  float* lanes = panel + kPanelFloats;
-  float* room = lanes + kSumFloats;
-  const std::size_t width = a.m == 1 ? kStripColumns : kNc;
-  for (std::size_t first = a.n_begin / kLanes * kLanes; first < a.n_end; first += width) {
-    const std::size_t begin = first < a.n_begin ? a.n_begin : first;
-    const std::size_t end = a.n_end - first < width ? a.n_end : first + width;
+  const WordsScratch scratch(a.scratch);
+  const std::size_t width = a.m == 1 ? Words::kColumns : kNc;
+  for (std::size_t column = a.n_begin / kLanes * kLanes; column < a.n_end; column += width) {
+    const std::size_t begin = column < a.n_begin ? a.n_begin : column;
+    const std::size_t end = a.n_end - column < width ? a.n_end : column + width;
     if (a.m == 1) {
-      stream_strip<Words>(a, lanes, room, first, begin, end);
+      stream_columns<Words>(a, scratch, column, begin, end);
     } else {
-      panel_columns(a, a.w->k, panel, lanes, first, begin, end, [&](std::size_t p, std::size_t depth) {
-        fill_words_panel<Words>(*a.w, panel, room, first, p, depth);
+      panel_columns(a, a.w->k, scratch.panel, scratch.lanes, column, begin, end, [&](std::size_t p, std::size_t depth) {
+        fill_words_panel<Words>(*a.w, scratch, column, p, depth);
       });
     }
   }
