@@ -208,7 +208,7 @@ def _zeros(
         arguments["zeros"] = lay(zeros).astype(np.int8 if kind == "i8" else np.uint8)
         return zeros
     # Packed as the method does; some store one less than they mean.
-    added = 1 if kind.startswith("gptq") else 0
+    added = int(rng.integers(0, 2))
     packed = np.maximum(zeros - added, 0)
     arguments["zero"] = added
     if kind == "awq4":

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coded_weights import BITS, E4M3, KINDS, WORDS, Coded, make_coded
+from coded_weights import BITS, E4M3, KINDS, WORDS, Coded, make_coded, shape_of
 from inferno import _core
 from kernel_arrays import STORED, Fenced, U, activations, stored, widened
 
@@ -144,9 +144,10 @@ def test_scales_of_any_size(isa: str, kind: str, size: float) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("zeros", ["constant", "packed"])
-def test_scales_of_all_bits(isa: str, kind: str, zeros: str) -> None:
+@pytest.mark.parametrize("factor", [1 / 127, 2.0**-124 / 127])
+def test_scales_of_all_bits(isa: str, kind: str, zeros: str, factor: float) -> None:
     """One weight at a time: (code - zero) * scale is rounded once, whatever the product of zero and scale would be."""
-    coded = make_coded(kind, 40, 64, block=(1, 16), scale="f32", zeros=zeros, factor=1 / 127)
+    coded = make_coded(kind, 40, 64, block=(1, 16), scale="f32", zeros=zeros, factor=factor)
     x = activations(np.eye(64)[:33])
     for m in (1, 3, 33):
         expected = coded.w.T[:m]
@@ -169,6 +170,19 @@ def test_a_bad_scale_stays_in_its_row(isa: str, kind: str) -> None:
         assert not np.isfinite(got[:, 9]).any()
         others = [j for j in range(24) if j not in (5, 9)]
         np.testing.assert_array_equal(got[:, others], matmul(x, plain, isa)[:, others])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_past_the_end_of_a_row_adds_nothing(isa: str, kind: str) -> None:
+    """With an infinite scale, 0 where a vector is not full would make a NaN of the sum."""
+    for k in (9, 33, 46):
+        codes = np.full(
+            shape_of(kind, 8, k, "constant"), 0x38 if kind == "e4m3" else 2 ** BITS[kind] - 1 >> (kind == "i8")
+        )
+        coded = make_coded(kind, 8, k, scale="f32", codes=codes, exact=True)
+        coded.arguments["scales"][...] = np.inf
+        for m in (1, 3, 13):
+            assert (matmul(activations(np.ones((m, coded.weight.k))), coded, isa) == np.inf).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
