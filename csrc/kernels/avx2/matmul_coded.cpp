@@ -129,7 +129,8 @@ struct Gathered {
     const __m256i block = column_blocks(w, p, count);
     const __m256 scale = _mm256_i32gather_ps(table.scales + j * table.blocks, block, 4);
     const __m256 zero = _mm256_i32gather_ps(table.offsets + j * table.blocks, block, 4);
-    const __m256 value = _mm256_mul_ps(codes.numbers(Codes::bytes_part(from, count)), Codes::unit());
+    const __m128i bytes = count == kLanes ? Codes::bytes(from) : Codes::bytes_part(from, count);
+    const __m256 value = _mm256_mul_ps(codes.numbers(bytes), Codes::unit());
     return zeros_after(_mm256_mul_ps(_mm256_sub_ps(value, zero), scale), count);
   }
 };

@@ -82,20 +82,25 @@ constexpr std::size_t kGroupBytes = kLanes / Words::kColumnsPerWord * sizeof(std
 // Where the parts of a call's scratch lie. One row of x needs no panel and few lanes: its part of w may be deeper.
 constexpr std::size_t kMaxGroups = 32, kDeep = 16;
 constexpr std::size_t kPartScratchBytes = std::size_t{16} << 10;
-static_assert((kPanelFloats + kSumFloats + 2 * kLanes * kMaxGatheredBlocks) * sizeof(float) + kPartScratchBytes <=
+constexpr std::size_t kMaxDeep = 4096;  // of k
+static_assert((kPanelFloats + kSumFloats + 2 * kLanes * kMaxGatheredBlocks) * sizeof(float) + kPartScratchBytes +
+                  kMaxDeep * sizeof(std::int32_t) <=
               kMatMulCodedScratchBytes);
 struct WordsScratch {
   float *panel, *lanes, *table;
   unsigned char *part, *deep_part;
+  std::int32_t* block_of;
   explicit WordsScratch(void* scratch)
       : panel(static_cast<float*>(scratch)),
         lanes(panel + kPanelFloats),
         table(lanes + kSumFloats),
         part(reinterpret_cast<unsigned char*>(table + 2 * kLanes * kMaxGatheredBlocks)),
-        deep_part(reinterpret_cast<unsigned char*>(lanes + kMaxGroups * kLanes * kLanes)) {}
+        deep_part(reinterpret_cast<unsigned char*>(lanes + kMaxGroups * kLanes * kLanes)),
+        block_of(reinterpret_cast<std::int32_t*>(part + kPartScratchBytes)) {}
 };
 template <class Words>
-constexpr bool kFits = Words::kColumns <= kMaxGroups * kLanes && kPartBytes<Words> <= kPartScratchBytes &&
+constexpr bool kFits = kDeep * Words::kDepth <= kMaxDeep && Words::kColumns <= kMaxGroups * kLanes &&
+                       kPartBytes<Words> <= kPartScratchBytes &&
                        kDeep * kPartBytes<Words> <= (kSumFloats - kMaxGroups * kLanes * kLanes) * sizeof(float);
 static_assert(kFits<Gptq4> && kFits<Gptq8> && kFits<Awq4>);
 
@@ -186,11 +191,9 @@ struct OneBlock {
 template <class Words, bool kFused>
 struct AnyBlock {
   const Table& table;
-  const CodedMatrix& w;
-  std::size_t first;  // p is counted from here
+  const std::int32_t* block_of;
   [[gnu::always_inline]] __m256 widened(std::size_t p, std::size_t i, __m256 number) const {
-    p += first + i;
-    const std::size_t c = w.block_of != nullptr ? static_cast<std::size_t>(w.block_of[p]) : p / w.block_columns;
+    const auto c = static_cast<std::size_t>(block_of[p + i]);
     const __m256 value = _mm256_mul_ps(number, Words::unit(i % Words::kUnits));
     if constexpr (kFused) return _mm256_fmadd_ps(value, table.scale(c), table.offset(c));
     return _mm256_mul_ps(_mm256_sub_ps(value, table.offset(c)), table.scale(c));
@@ -199,14 +202,23 @@ struct AnyBlock {
 
 // Calls f(sides, p, count) for the blocks that [first, first + depth) of k meets, with p counted from `first`.
 template <class Words, class F>
-void each_block(const CodedMatrix& w, std::size_t j, std::size_t first, std::size_t depth, float* room, F f) {
+void each_block(const CodedMatrix& w, std::size_t j, std::size_t first, std::size_t depth, const WordsScratch& scratch,
+                F f) {
   if (is_gathered(w)) {
-    const Table table(w, j, 0, w.column_blocks, room);
-    if (table.fused) return f(AnyBlock<Words, true>{table, w, first}, 0, depth);
-    return f(AnyBlock<Words, false>{table, w, first}, 0, depth);
+    const Table table(w, j, 0, w.column_blocks, scratch.table);
+    const std::int32_t* block_of = scratch.block_of;
+    if (w.block_of != nullptr) {
+      block_of = w.block_of + first;
+    } else {
+      for (std::size_t p = 0; p < depth; ++p) {
+        scratch.block_of[p] = static_cast<std::int32_t>((first + p) / w.block_columns);
+      }
+    }
+    if (table.fused) return f(AnyBlock<Words, true>{table, block_of}, 0, depth);
+    return f(AnyBlock<Words, false>{table, block_of}, 0, depth);
   }
   const std::size_t begin = first / w.block_columns, end = (first + depth - 1) / w.block_columns + 1;
-  const Table table(w, j, begin, end, room);
+  const Table table(w, j, begin, end, scratch.table);
   for (std::size_t c = begin, p = 0; c < end; ++c) {
     const std::size_t next = (c + 1) * w.block_columns - first, stop = next < depth ? next : depth;
     if (table.fused) {
@@ -273,7 +285,7 @@ void stream_columns(const MatMulCodedArgs& a, const WordsScratch& scratch, std::
                                   : Part<Words>(w, column + Words::kColumns, Words::kColumns, 0, Words::kDepth)};
     for (std::size_t g = 0; g < groups; ++g) {
       const unsigned char* words = scratch.deep_part + g * kGroupBytes<Words>;
-      each_block<Words>(w, column + g * kLanes, first, count, scratch.table,
+      each_block<Words>(w, column + g * kLanes, first, count, scratch,
                         [&](const auto& sides, std::size_t p, std::size_t some) {
                           ahead.ask();
                           add_half<Words, 0>(sums + g * kLanes * kLanes, sides, words, a.x + first, p, some);
@@ -332,7 +344,7 @@ void fill_words_panel(const CodedMatrix& w, const WordsScratch& scratch, std::si
       }
       const unsigned char* words = scratch.part + g / kLanes * kGroupBytes<Words>;
       each_block<Words>(
-          w, column + g, first + begin, some, scratch.table, [&](const auto& sides, std::size_t p, std::size_t count) {
+          w, column + g, first + begin, some, scratch, [&](const auto& sides, std::size_t p, std::size_t count) {
             for (const std::size_t stop = p + count; p < stop; p += kLanes) {
               const unsigned char* step = words + p / kLanes * kStepBytes<Words>;
               __m256 low[kHalf], high[kHalf], v[kLanes];
