@@ -32,14 +32,22 @@ def staged_folder(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise InfernoError(f"{target.parent}: cannot be written: {error.strerror or error}") from error
     try:
-        yield stage
-        _rename(stage, target)
+        with reporting_full_disk(target):
+            yield stage
+            _rename(stage, target)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+@contextmanager
+def reporting_full_disk(target: Path) -> Iterator[None]:
+    """Turns the system's error for a full disk into an InfernoError that names the place."""
+    try:
+        yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InfernoError(f"{target.parent}: no space left on the disk; free some and start again") from error
         raise
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
 
 
 def check_free(target: Path) -> None:

@@ -13,12 +13,12 @@ import signal
 from collections.abc import Sequence
 
 from inferno import __version__
-from inferno.cli import doctor, generate, import_, inspect, list_, perplexity, pull, tokenize
+from inferno.cli import doctor, generate, import_, inspect, list_, perplexity, pull, quantize, tokenize
 from inferno.cli.flags import Flags, Parser
 from inferno.cli.terminal import abandon, flush, open_stderr, say
 from inferno.errors import InfernoError, UsageError
 
-_VERBS = (generate, list_, inspect, tokenize, perplexity, pull, import_, doctor)
+_VERBS = (generate, list_, inspect, tokenize, perplexity, pull, import_, quantize, doctor)
 _INTERRUPTED = 128 + signal.SIGINT
 _READER_GONE = 128 + 13  # SIGPIPE, which not every system has
 
