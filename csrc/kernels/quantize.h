@@ -14,6 +14,9 @@
 
 namespace inferno {
 
+// "As served" is vLLM's arithmetic. Its CUDA and CPU kernels part in the last bit: here is CUDA's, which multiplies by
+// 127 / absmax and adds a zero point after rounding. (CPU: by 1 / scale, and before. A static scale without a zero
+// point CUDA divides by; here as on the CPU its reciprocal is multiplied by.) Only codes next to a tie can differ.
 enum class QuantizeRule {
   // Dynamic, symmetric: scale = absmax / 127; code = round(x * (127 / absmax)), ties to even, in [-127, 127].
   kAbsmax127,
