@@ -70,7 +70,8 @@ def observe(
     from inferno.analysis import make_plan
     from inferno.models import Model
 
-    model = Model(make_plan(source.report, threads=threads, ctx_size=len(windows[0]), isa=isa))
+    plan = make_plan(source.report, threads=threads, ctx_size=len(windows[0]), kv_cache_type="f32", isa=isa)
+    model = Model(plan)
     points = _points(model, sites)
     total = sum(map(len, windows))
     chosen = np.zeros(total, bool)

@@ -12,7 +12,7 @@ from typing import Any
 from inferno.checkpoint.tensor import Tensor
 from inferno.errors import InfernoError, UsageError
 from inferno.files import MAX_CONFIG_BYTES, read_json
-from inferno.model_folder import CONFIG
+from inferno.model_folder import CONFIG, INDEX
 from inferno.progress import Progress, SilentProgress
 from inferno.quantizer.folded import Folds
 from inferno.quantizer.recipe import HEAD, Recipe, quantization_config
@@ -23,6 +23,8 @@ from inferno.quantizer.units import Copied, QuantizedLayer, Unit
 from inferno.staging import check_free, reporting_full_disk, staged_folder
 from inferno.units import size
 
+# A record of the files of an import, which these are not.
+IMPORTED = "inferno.json"
 # What is copied beside weights and config: text files, the licence, the model card.
 _COMPANIONS = (".json", ".jinja", ".model", ".txt", ".md")
 _MAX_COMPANION = 256 << 20
@@ -140,15 +142,15 @@ def _copy_companions(folder: Path, stage: Path) -> None:
     """Copies what lies beside the weights: tokenizer, templates, generation settings, licence, model card."""
     for path in sorted(folder.iterdir()):
         wanted = path.suffix.lower() in _COMPANIONS or path.name.upper().startswith(("LICENSE", "NOTICE"))
-        written = (stage / path.name).exists() or path.name.endswith(".safetensors.index.json")
+        written = (stage / path.name).exists() or path.name in (INDEX, IMPORTED)
         if not wanted or written or not path.is_file() or path.stat().st_size > _MAX_COMPANION:
             continue
         write_bytes(stage / path.name, path.read_bytes())
-    for templates in (folder / "additional_chat_templates",):
-        if templates.is_dir():
-            (stage / templates.name).mkdir()
-            for path in sorted(templates.glob("*.jinja")):
-                write_bytes(stage / templates.name / path.name, path.read_bytes())
+    templates = folder / "additional_chat_templates"
+    if templates.is_dir():
+        (stage / templates.name).mkdir()
+        for path in sorted(templates.glob("*.jinja")):
+            write_bytes(stage / templates.name / path.name, path.read_bytes())
 
 
 def quantize_model(

@@ -109,18 +109,14 @@ def quantization_config(recipe: Recipe, group: int | None, ignore: Collection[st
 
 
 # The release of compressed-tensors whose layout this is. Words of 8 and 4 bits are the same in all releases.
-_LAYOUT_VERSION = "0.14.0"
+_LAYOUT_VERSION = "0.20.0"
 
 
 def _args(bits: int, strategy: str, *, group_size: int | None = None, dynamic: bool = False) -> dict[str, Any]:
     return {
-        "actorder": None,
-        "block_structure": None,
         "dynamic": dynamic,
         "group_size": group_size,
         "num_bits": bits,
-        "observer": None if dynamic else "minmax",
-        "observer_kwargs": {},
         "strategy": strategy,
         "symmetric": True,
         "type": "int",

@@ -16,7 +16,8 @@ def widen(stored: npt.NDArray[Any], dtype: str) -> Float64:
     """The exact values, as float64. BF16 is seen as uint16."""
     if dtype == "BF16":
         stored = (stored.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    return np.asarray(stored, np.float64)
+    with np.errstate(invalid="ignore"):  # of a signalling NaN
+        return np.asarray(stored, np.float64)
 
 
 def narrow(values: Float64, dtype: str) -> npt.NDArray[Any]:
