@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,14 +42,29 @@ def numpy_model(config: Mapping[str, Any], weights: Mapping[str, np.ndarray]) ->
 
 
 def write_outliers(folder: Path, config: Mapping[str, Any] | None = None, dtype: str = "BF16", seed: int = 0) -> Path:
-    """A tiny model with a tokenizer. Wherever factors can move, every seventh channel is thirty times the others."""
+    """The tiny model with a tokenizer, and with outliers wherever factors can move.
+
+    Every seventh channel that a norm, up_proj or v_proj makes is thirty-two times as large as before, and the columns
+    that take it are as much smaller: the model is the same, and int8 makes less of it.
+    """
     write_tiny(folder, config, dtype, seed, tokenizer=True)
+    content = json.loads((folder / "config.json").read_text())
+    kv_heads = content["num_key_value_heads"]
     tensors = read_tensors(folder / "model.safetensors")
     for name, (kind, shape, data) in tensors.items():
-        if name.endswith(("up_proj.weight", "v_proj.weight", "layernorm.weight")):
-            values = widen(np.frombuffer(data, NUMPY_DTYPES[dtype]).reshape(shape), dtype)
-            factors = np.where(np.arange(len(values)) % 7, 1.0, 30.0)
-            values = values * factors.reshape(-1, *[1] * (values.ndim - 1))
-            tensors[name] = (kind, shape, to_stored(values, dtype).tobytes())
+        values = widen(np.frombuffer(data, NUMPY_DTYPES[dtype]).reshape(shape), dtype)
+        factors = np.where(np.arange(shape[-1]) % 7, 1.0, 32.0)
+        made = np.where(np.arange(shape[0]) % 7, 1.0, 32.0)
+        if name.endswith(("q_proj.weight", "k_proj.weight", "gate_proj.weight", "down_proj.weight")):
+            values = values / factors
+        elif name.endswith("o_proj.weight"):  # each key-value head's channels, for each query head that shares it
+            head_dim = content.get("head_dim") or content["hidden_size"] // content["num_attention_heads"]
+            shared = np.where(np.arange(kv_heads * head_dim) % 7, 1.0, 32.0).reshape(kv_heads, 1, head_dim)
+            values = values / np.repeat(shared, shape[1] // head_dim // kv_heads, axis=1).reshape(-1)
+        elif name.endswith(("up_proj.weight", "v_proj.weight")):
+            values = values / factors * made[:, None]
+        elif name.endswith(("up_proj.bias", "v_proj.bias", "layernorm.weight")):
+            values = values * made
+        tensors[name] = (kind, shape, to_stored(values, dtype).tobytes())
     write_tensors(folder / "model.safetensors", tensors)
     return folder

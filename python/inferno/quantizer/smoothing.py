@@ -21,7 +21,7 @@ from inferno.quantizer.stored import Float64, narrow, widen
 
 # Rows of the weights that are kept beside a sample of tokens, and numbers that are widened at once.
 _SAMPLED_ROWS = 256
-_WIDENED = 1 << 20
+_WIDENED = 1 << 17
 
 
 def smooth(

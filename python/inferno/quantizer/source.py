@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from inferno.checkpoint.tensor import Tensor
 from inferno.errors import UnsupportedError, UsageError
 from inferno.files import show_name
-from inferno.quantization.recognize import FLOAT
+from inferno.quantization.recognize import FLOAT, UNKNOWN
 from inferno.quantization.targets import Targets, refuse_slow
 from inferno.quantizer.recipe import Recipe
 
@@ -48,19 +48,19 @@ def open_source(
     from inferno.models.llama import linear_layers
 
     report = analyze(model, revision=revision, progress=progress)
-    if report.scheme.name != FLOAT:
+    if report.scheme.name not in (FLOAT, UNKNOWN):
         raise UnsupportedError(
             f"{report.path}: must be in floating point to be quantized; got {report.scheme.name}; take the checkpoint "
             "that it was made from"
         )
-    report.raise_for_errors()
-    assert report.config is not None
-    assert report.checkpoint is not None
     if report.layout == "meta":
         raise UnsupportedError(
             f"{report.path}: must be in Hugging Face's layout to be quantized; got Meta's; take the repository's other "
             "files, or convert it with transformers"
         )
+    report.raise_for_errors()
+    assert report.config is not None
+    assert report.checkpoint is not None
     ignored = _ignored(recipe)
     layers: dict[str, Tensor] = {}
     left: list[str] = []

@@ -18,10 +18,9 @@ from inferno.quantizer.shards import Entry
 from inferno.quantizer.stored import Float64, narrow, widen
 
 Piece = tuple[str, npt.NDArray[Any]]
-# Bytes of a tensor that is copied, and numbers of a layer that are rounded, at once: some 100 MB as float64 with all
-# that is made on the way.
+# Bytes of a tensor that are copied at once, and numbers of a layer that are rounded: a megabyte of float64, for caches.
 _COPIED = 16 << 20
-_ROUNDED = 1 << 20
+_ROUNDED = 1 << 17
 
 
 class Unit(Protocol):
