@@ -88,10 +88,12 @@ def test_the_text_makes_a_difference(cli, source, text, tmp_path):
 
 def test_groups(cli, tmp_path):
     model = write_tiny(tmp_path / "model", {"intermediate_size": 96})
-    result = cli("quantize", model, tmp_path / "out", "--scheme", "w4a16", "--json")
+    result = cli("quantize", model, tmp_path / "out", "--scheme", "w4a16", "--round-to-nearest", "--json")
     assert json.loads(result.out)["group_size"] == 32
     assert "groups of 32 columns share a scale, for 128 does not divide all rows" in result.err
-    result = cli("quantize", model, tmp_path / "16", "--scheme", "w4a16", "--group-size", "16", "--json")
+    result = cli(
+        "quantize", model, tmp_path / "16", "--scheme", "w4a16", "--round-to-nearest", "--group-size", "16", "--json"
+    )
     assert json.loads(result.out)["group_size"] == 16
     assert "does not divide" not in result.err
 
@@ -116,11 +118,23 @@ def test_groups(cli, tmp_path):
             2,
             "group_size: must be left out for w8a8, which has a scale for each",
         ),
-        (["MODEL", "OUT", "--scheme", "w4a16", "--group-size", "7"], 2, "group_size: must be a multiple of 8; got 7"),
-        (["MODEL", "OUT", "--scheme", "w4a16"], 2, "must divide the input features of every layer that is quantized"),
+        (
+            ["MODEL", "OUT", "--scheme", "w4a16", "--round-to-nearest", "--group-size", "7"],
+            2,
+            "group_size: must be a multiple of 8; got 7",
+        ),
+        (
+            ["MODEL", "OUT", "--scheme", "w4a16", "--round-to-nearest"],
+            2,
+            "must divide the input features of every layer that is quantized",
+        ),
         (["MODEL", "OUT", "--ignore", "up_proj"], 2, "ignore: up_proj must name a linear layer of the model; got none"),
         (["MODEL", "OUT", "--ignore", "re:("], 2, "ignore"),
-        (["MODEL", "OUT", "--scheme", "w8a16", "--calibration", "TEXT"], 2, "--calibration: must be left out where"),
+        (
+            ["MODEL", "OUT", "--scheme", "w8a16", "--calibration", "TEXT"],
+            2,
+            "--calibration: must be left out for w8a16 and --round-to-nearest, which read no text",
+        ),
         (["MODEL", "OUT", "--calibration", "NONE"], 2, "NONE: must be readable; got No such file or directory"),
         (["MODEL", "OUT", "--calibration", "LATIN"], 1, "LATIN: must be UTF-8; got byte 0xe9 at offset 3"),
         (["MODEL", "OUT", "--calibration", "SHORT"], 2, "calibration text: must have at least 64 tokens; got 5"),

@@ -29,8 +29,8 @@ from weights_digest import weights_digest
 RECIPES = {
     "w8a8": Recipe(smooth=False),
     "w8a16": Recipe("w8a16"),
-    "w4a16": Recipe("w4a16"),
-    "w4a16 of 16": Recipe("w4a16", group_size=16),
+    "w4a16": Recipe("w4a16", smooth=False),
+    "w4a16 of 16": Recipe("w4a16", smooth=False, group_size=16),
     "with the head": Recipe("w8a16", ignore=()),
 }
 EVEN = {"intermediate_size": 96}  # a multiple of 32, for groups
@@ -97,7 +97,7 @@ def test_smoothed(tmp_path):
     recipe = Recipe()
     made = quantize_model(folder, tmp_path / "out", recipe, calibration=TEXT, threads=1)
     assert (made.smoothed, made.scheme, made.group_size) == (8, "w8a8", None)
-    folds = smooth(open_source(folder, recipe), tmp_path, text=TEXT, threads=1)
+    folds = smooth(open_source(folder, recipe), recipe, tmp_path, text=TEXT, threads=1)
     expected = folded_weights(float_weights(folder), folds, "BF16")
     opened = open_quantized(tmp_path / "out")
     written = read_safetensors(tmp_path / "out" / "model.safetensors")
@@ -122,6 +122,19 @@ def test_smoothing_brings_the_model_nearer(tmp_path):
     plain, smoothed, fixed = distance(Recipe(smooth=False)), distance(Recipe()), distance(Recipe(strength=0.5))
     assert smoothed < 0.4 * plain
     assert fixed < 0.6 * plain
+
+
+def test_salience_brings_the_model_nearer(tmp_path):
+    """Of the four-bit errors, those that large inputs would carry on are made small."""
+    folder = write_outliers(tmp_path / "model", EVEN)
+    tokens = random_tokens(320, 200, 1)
+    before = inferno.LLM(folder, ctx_size=256, threads=1).logits(tokens)
+
+    def distance(out: str, recipe: Recipe) -> float:
+        quantize_model(folder, tmp_path / out, recipe, calibration=TEXT if recipe.smooth else None, threads=1)
+        return float((inferno.LLM(tmp_path / out, ctx_size=256, threads=1).logits(tokens) - before).std())
+
+    assert distance("salient", Recipe("w4a16")) < 0.8 * distance("plain", Recipe("w4a16", smooth=False))
 
 
 def test_config_and_companions(model, tmp_path):
@@ -264,7 +277,7 @@ def test_an_empty_folder_is_filled(model, tmp_path):
     assert (tmp_path / "out" / "model.safetensors").exists()
 
 
-@pytest.mark.parametrize("recipe", [Recipe(smooth=False), Recipe("w8a16")])
+@pytest.mark.parametrize("recipe", [Recipe(smooth=False), Recipe("w8a16"), Recipe("w4a16", smooth=False)])
 def test_a_text_for_nothing(model, tmp_path, recipe):
     with pytest.raises(UsageError, match="calibration: must be left out where nothing is smoothed"):
         quantize_model(model, tmp_path / "out", recipe, calibration=TEXT)

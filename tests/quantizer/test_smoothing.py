@@ -26,19 +26,19 @@ CASES = [
 every_case = pytest.mark.parametrize(("config", "dtype"), CASES)
 
 
-def smoothed(folder, tmp_path, recipe=None, **options):
-    source = open_source(folder, recipe or Recipe())
-    return smooth(source, tmp_path, text=TEXT, threads=1, **options)
+def smoothed(folder, tmp_path, recipe=Recipe(), text=TEXT, threads=1):  # noqa: B008  # frozen
+    return smooth(open_source(folder, recipe), recipe, tmp_path, text=text, threads=threads)
 
 
 @every_case
-@pytest.mark.parametrize("strength", [None, 0.5])
-def test_the_model_stays_what_it_was(tmp_path, config, dtype, strength):
+@pytest.mark.parametrize("recipe", [Recipe(), Recipe(strength=0.5), Recipe("w4a16", group_size=8)])
+def test_the_model_stays_what_it_was(tmp_path, config, dtype, recipe):
     """All that is stored anew is a norm, whose rounding the weights make good, and a bias times a power of two."""
+    config = {**config, **({} if recipe.group_size is None else {"intermediate_size": 96})}
     folder = write_outliers(tmp_path / "model", config, dtype)
     content = json.loads((folder / "config.json").read_text())
     weights = float_weights(folder)
-    folds = smoothed(folder, tmp_path, strength=strength)
+    folds = smoothed(folder, tmp_path, recipe)
     assert folds.sites == 4 * content["num_hidden_layers"]
     tokens = random_tokens(content["vocab_size"], 20, 1)
     before = numpy_model(content, weights).logits(tokens)
@@ -122,7 +122,7 @@ def test_a_norm_at_the_edge_of_its_type(tmp_path):
         tensors[name] = (kind, shape, to_stored(values, "F16").tobytes())
 
     edit_tensors(edge)(folder)
-    folds = smoothed(folder, tmp_path, strength=0.9)
+    folds = smoothed(folder, tmp_path, Recipe(strength=0.9))
     norm = folds.vectors["model.layers.0.input_layernorm.weight"].astype(np.float64)
     assert np.isfinite(norm).all()
     assert (norm > 0).all()
@@ -136,8 +136,7 @@ def test_a_norm_at_the_edge_of_its_type(tmp_path):
 
 def test_threads_change_no_bit(tmp_path):
     folder = write_outliers(tmp_path / "model")
-    source = open_source(folder, Recipe())
-    first, second = (smooth(source, tmp_path, text=TEXT, threads=threads) for threads in (1, 2))
+    first, second = (smoothed(folder, tmp_path, threads=threads) for threads in (1, 2))
     for name, found in first.columns.items():
         np.testing.assert_array_equal(found, second.columns[name])
 
@@ -145,11 +144,11 @@ def test_threads_change_no_bit(tmp_path):
 def test_a_text_that_is_too_short(tmp_path):
     folder = write_outliers(tmp_path / "model")
     with pytest.raises(UsageError, match="calibration text: must have at least 64 tokens; got 5; give a longer one"):
-        smooth(open_source(folder, Recipe()), tmp_path, text="Hello", threads=1)
+        smoothed(folder, tmp_path, text="Hello")
 
 
 def test_nothing_is_left_in_the_scratch_folder(tmp_path):
     folder = write_outliers(tmp_path / "model")
     (tmp_path / "scratch").mkdir()
-    smooth(open_source(folder, Recipe()), tmp_path / "scratch", text=TEXT, threads=1)
+    smoothed(folder, tmp_path / "scratch")
     assert list((tmp_path / "scratch").iterdir()) == []

@@ -27,9 +27,10 @@ transformers run.
   inferno quantize ./my-model ./my-model-w8a8
   inferno quantize ./my-model ./my-model-w4a16 --scheme w4a16
 
-w8a8 rounds weights to int8, a scale for each output, and has inputs rounded while the model runs. A
-short text is read first, and what sticks out of the inputs is moved into the weights (SmoothQuant).
-w8a16 and w4a16 round weights alone. Embedding, norms and head stay as they are."""
+w8a8 rounds weights to int8, a scale for each output, and has inputs rounded while the model runs.
+w8a16 and w4a16 round weights alone. For w8a8 and w4a16 a text is read first, and factors are moved
+between inputs and weights so that rounding errs least (as SmoothQuant and AWQ do). Embedding, norms
+and head stay as they are."""
 
 SCHEMA = "inferno.quantize/1"
 
@@ -47,11 +48,11 @@ def add_flags(flags: Flags) -> None:
     parser.add_argument("model", metavar="MODEL", help="a folder, a Hugging Face id (ORG/NAME), or demo; not quantized")
     parser.add_argument("out", metavar="OUT", help="the folder to make; must be absent or empty")
     flags.add("--scheme", metavar="NAME", help="w8a8 (default), w8a16 or w4a16")
-    flags.add("--round-to-nearest", action="store_true", help="w8a8: leave inputs as they are, and read no text")
+    flags.add("--round-to-nearest", action="store_true", help="move no factors, and read no text")
     flags.add("--alpha", type=number, metavar="A",
               help="w8a8: SmoothQuant's strength for all layers, 0 to 1; default: what errs least")  # fmt: skip
     flags.add("--calibration", environment=False, metavar="FILE",
-              help="w8a8: the text to read, in UTF-8; - is stdin; default: one in the package")  # fmt: skip
+              help="the text to read, in UTF-8; - is stdin; default: one in the package")  # fmt: skip
     flags.add("--group-size", type=integer, metavar="N",
               help="w4a16: columns that share a scale; default: 128, or the next smaller that fits")  # fmt: skip
     flags.add("--ignore", action="append", environment=False, metavar="NAME",
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     text = None
     if args.calibration is not None:
         if not recipe.smooths:
-            raise UsageError("--calibration: must be left out where nothing is smoothed: it is for w8a8 with smoothing")
+            raise UsageError("--calibration: must be left out for w8a16 and --round-to-nearest, which read no text")
         text = read_text_file(args.calibration)
     try:
         with _stopped_by_signals():

@@ -64,8 +64,8 @@ class Sample:
 
 def balanced(channels: Channels, sample: Sample) -> Float64:
     """The factors (channels,) of least error, of geometric mean 1."""
-    logs = np.stack([np.log(_raised(channels.x_max))] + [
-        np.log(_raised(np.sqrt(square))) for square in (channels.x_square, channels.w_square)
+    logs = np.stack([np.log(raised(channels.x_max))] + [
+        np.log(raised(np.sqrt(square))) for square in (channels.x_square, channels.w_square)
     ])  # fmt: skip
     logs -= logs.mean(axis=1, keepdims=True)
     inputs, weights = (np.maximum(found, np.float32(1e-30)) for found in (sample.inputs, sample.weights))
@@ -95,12 +95,13 @@ def balanced(channels: Channels, sample: Sample) -> Float64:
 
 def by_strength(channels: Channels, strength: float) -> Float64:
     """SmoothQuant's factors of one strength a, from 0 to 1, of geometric mean 1."""
-    log_s = strength * np.log(_raised(channels.x_max)) - (1 - strength) * np.log(_raised(channels.w_max))
+    log_s = strength * np.log(raised(channels.x_max)) - (1 - strength) * np.log(raised(channels.w_max))
     factors: Float64 = np.exp(log_s - log_s.mean())
     return factors
 
 
-def _raised(values: Float64) -> Float64:
+def raised(values: Float64) -> Float64:
+    """The values, the least of them a small share of the largest, so that each has a logarithm."""
     return np.maximum(values, max(_LEAST * float(values.max()), 1e-30))
 
 

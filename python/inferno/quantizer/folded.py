@@ -17,10 +17,12 @@ class Folds:
 
     vectors: norms and biases by name, as they are stored from now on. rows: layer -> (n,), what its outputs are
     multiplied by. columns: layer -> (k,), what its columns are. Both are float64 and take part before weights are
-    rounded to codes, never in a type that is stored.
+    rounded to codes, never in a type that is stored. importance: layer -> (k,), the mean square of its inputs, what an
+    error of each column counts.
     """
 
     vectors: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     rows: Mapping[str, Float64] = field(default_factory=dict)
     columns: Mapping[str, Float64] = field(default_factory=dict)
+    importance: Mapping[str, Float64] = field(default_factory=dict)
     sites: int = 0

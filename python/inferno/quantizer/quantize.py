@@ -128,6 +128,7 @@ def _units(source: Source, recipe: Recipe, group: int | None, folds: Folds) -> I
             columns=folds.columns.get(layer),
             # With 8 bits the range used whole is within a hundredth of the best; with 4 it is not.
             search=recipe.bits < 8,
+            importance=folds.importance.get(layer),
         )
 
 
@@ -175,7 +176,9 @@ def quantize_model(
     """
     recipe = recipe or Recipe()
     if calibration is not None and not recipe.smooths:
-        raise UsageError("calibration: must be left out where nothing is smoothed: it is for w8a8 with smoothing")
+        raise UsageError(
+            "calibration: must be left out where nothing is smoothed: it is for w8a8 and w4a16 with smoothing"
+        )
     target = Path(out)
     check_free(target)
     source = open_source(model, recipe, revision=revision, progress=progress)
@@ -184,9 +187,9 @@ def quantize_model(
         with reporting_full_disk(target):
             folds = smooth(
                 source,
+                recipe,
                 scratch_folder(target),
                 text=calibration,
-                strength=recipe.strength,
                 threads=threads,
                 isa=isa,
                 progress=progress,

@@ -21,10 +21,11 @@ GROUP_SIZES = (128, 64, 32, 16)
 class Recipe:
     """How a model is to be quantized.
 
-    scheme: "w8a8" (int8 weights and int8 inputs), "w8a16" or "w4a16" (weights alone). smooth: move the outliers of
-    inputs into the weights first (w8a8). strength: SmoothQuant's alpha, from 0 to 1, for every layer; None: for each
-    the one that errs least. group_size: columns that share a scale (w4a16); None: the largest of 128, 64, 32 and 16
-    that divides all rows. ignore: layers to leave alone, by name, `re:` and a regex, or class.
+    scheme: "w8a8" (int8 weights and int8 inputs), "w8a16" or "w4a16" (weights alone). smooth: first move factors
+    between inputs and weights, so that a text shows least error: for w8a8 out of the inputs that stick out, for w4a16
+    into the columns that meet large inputs. strength: SmoothQuant's alpha (w8a8), from 0 to 1, for every layer; None:
+    for each the one that errs least. group_size: columns that share a scale (w4a16); None: the largest of 128, 64, 32
+    and 16 that divides all rows. ignore: layers to leave alone, by name, `re:` and a regex, or class.
 
     Raises UsageError for what makes no sense.
     """
@@ -40,8 +41,8 @@ class Recipe:
             raise UsageError(f"scheme: must be one of {', '.join(SCHEMES)}; got {self.scheme!r}")
         if self.strength is not None and not (math.isfinite(self.strength) and 0 <= self.strength <= 1):
             raise UsageError(f"strength: must be a number from 0 to 1; got {self.strength}")
-        if self.strength is not None and not self.smooths:
-            raise UsageError("strength: must be left out where nothing is smoothed: it is for w8a8 with smoothing")
+        if self.strength is not None and not (self.smooth and self.scheme == "w8a8"):
+            raise UsageError("strength: must be left out but for w8a8 with smoothing")
         if self.group_size is not None and self.scheme != "w4a16":
             raise UsageError(f"group_size: must be left out for {self.scheme}, which has a scale for each row")
         if self.group_size is not None and (self.group_size < 8 or self.group_size % 8):
@@ -58,7 +59,7 @@ class Recipe:
 
     @property
     def smooths(self) -> bool:
-        return self.smooth and self.scheme == "w8a8"
+        return self.smooth and self.scheme != "w8a16"
 
     def group_for(self, widths: Collection[int]) -> int | None:
         """Columns that share a scale in layers of these input features; None: the whole row.

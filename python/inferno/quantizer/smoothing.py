@@ -1,4 +1,4 @@
-"""SmoothQuant: factors for every site from a calibration text, and what becomes of norms, biases and weights."""
+"""Factors for every site from a calibration text, and what becomes of norms, biases and weights."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from inferno.progress import Progress, SilentProgress
 from inferno.quantizer.balance import Channels, Sample, balanced, by_strength
 from inferno.quantizer.calibration import default_text, observe, sampled, windows_of
 from inferno.quantizer.folded import Folds
+from inferno.quantizer.recipe import Recipe
+from inferno.quantizer.salience import salient
 from inferno.quantizer.samples import SampleFile, SiteStatistics, shared, spread, spread_evenly
 from inferno.quantizer.sites import Site, quantized_sites
 from inferno.quantizer.source import Source
@@ -26,19 +28,19 @@ _WIDENED = 1 << 17
 
 def smooth(
     source: Source,
+    recipe: Recipe,
     folder: Path,
     *,
     text: str | None = None,
-    strength: float | None = None,
     threads: int | None = None,
     isa: str | None = None,
     progress: Progress | None = None,
 ) -> Folds:
     """Finds the factors and what they change.
 
-    text: the calibration text; None: the package's. strength: SmoothQuant's alpha for all sites; None: what errs least.
-    folder: where an unnamed file of a few rows of inputs may lie meanwhile. Raises what running the model raises,
-    UsageError for a text that is too short, OSError for a full disk.
+    text: the calibration text; None: the package's. folder: where an unnamed file of a few rows of inputs may lie
+    meanwhile. Raises what running the model raises, UsageError for a text that is too short or groups that do not fit,
+    OSError for a full disk.
     """
     progress = progress or SilentProgress()
     config = source.report.config
@@ -46,50 +48,56 @@ def smooth(
     sites = quantized_sites(config, source.layers)
     if not sites:
         return Folds()
+    group = recipe.group_for({tensor.shape[1] for tensor in source.layers.values()})
     windows = windows_of(source, default_text() if text is None else text)
     widths = {site: source.layers[site.takes[0]].shape[1] // site.heads for site in sites}
     statistics = {site: SiteStatistics(width) for site, width in widths.items()}
     vectors: dict[str, npt.NDArray[Any]] = {}
     rows: dict[str, Float64] = {}
     columns: dict[str, Float64] = {}
-    with SampleFile(folder, widths, sampled(windows)) as sample:
+    importance: dict[str, Float64] = {}
+    with SampleFile(folder, widths, 0 if group else sampled(windows)) as sample:
         observe(source, sites, windows, sample, statistics, progress, threads=threads, isa=isa)
         progress.start("Balancing inputs and weights", len(sites))
         try:
             for site in sites:
                 weights = [source.layers[name] for name in site.takes]
                 channels, some_rows = _channels(site, weights, statistics[site])
-                factors = (
-                    balanced(channels, Sample(sample.read(site), some_rows))
-                    if strength is None
-                    else by_strength(channels, strength)
-                )
+                if group is not None:
+                    factors = salient(channels, some_rows, site, bits=recipe.bits, group=group, dtype=weights[0].dtype)
+                elif recipe.strength is not None:
+                    factors = by_strength(channels, recipe.strength)
+                else:
+                    squares = shared(np.square(some_rows), site).max(axis=2).reshape(len(some_rows), -1)
+                    factors = balanced(channels, Sample(sample.read(site), squares.astype(np.float32)))
                 _fold(source, site, factors, vectors, rows, columns)
+                if group is not None:
+                    square = spread(statistics[site].x_square, site)
+                    importance.update((name, square / columns[name] ** 2) for name in site.takes)
                 progress.advance(1)
         finally:
             progress.finish()
-    return Folds(vectors, rows, columns, len(sites))
+    return Folds(vectors, rows, columns, importance, len(sites))
 
 
-def _channels(site: Site, weights: list[Tensor], seen: SiteStatistics) -> tuple[Channels, npt.NDArray[np.float32]]:
-    """The site's channels, and the squares of some of its weights' rows."""
+def _channels(site: Site, weights: list[Tensor], seen: SiteStatistics) -> tuple[Channels, Float64]:
+    """The site's channels, and some of its weights' rows (rows, k)."""
     count = seen.x_max.size
     largest, total, number = np.zeros(count), np.zeros(count), 0
     all_rows = sum(tensor.shape[0] for tensor in weights)
     chosen = np.zeros(all_rows, bool)
     chosen[list(spread_evenly(all_rows, _SAMPLED_ROWS))] = True
-    kept: list[npt.NDArray[np.float32]] = []
+    kept: list[Float64] = []
     for tensor in weights:
         n, k = tensor.shape
         step = max(1, _WIDENED // k)
         for begin in range(0, n, step):
-            stored = tensor.array[begin : begin + step]
-            squares = shared(np.square(widen(stored, tensor.dtype)), site)
-            top = squares.max(axis=2).reshape(len(stored), -1)
-            largest = np.maximum(largest, top.max(axis=0))
+            values = widen(tensor.array[begin : begin + step], tensor.dtype)
+            squares = shared(np.square(values), site)
+            largest = np.maximum(largest, squares.max(axis=(0, 2)).reshape(-1))
             total += squares.sum(axis=(0, 2)).reshape(-1)
-            kept.append(top[chosen[number : number + len(stored)]].astype(np.float32))
-            number += len(stored)
+            kept.append(values[chosen[number : number + len(values)]])
+            number += len(values)
     channels = Channels(seen.x_max, seen.x_square, np.sqrt(largest), total / number)
     return channels, np.concatenate(kept)
 
