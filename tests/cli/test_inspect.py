@@ -98,7 +98,8 @@ def test_the_tokenizer_on_request(cli, tiny):
     result = cli("inspect", tiny, "--tokenizer")
     assert result.code == 0
     assert re.fullmatch(r"tiny: the tokenizer works: [0-9]+ tokens; .+\n", result.err)
-    assert result.out == cli("inspect", tiny).out
+    words, others = (re.sub("[0-9]+", "0", out) for out in (result.out, cli("inspect", tiny).out))
+    assert words == others  # free memory is another each time
     assert cli("inspect", tiny, "--tokenizer", "-q").err == ""
 
 
