@@ -22,6 +22,10 @@ using Clock = std::chrono::steady_clock;
 // How long a run goes on before it looks up: Ctrl-C should not wait for a long prompt, and a token should not notice.
 constexpr std::chrono::milliseconds kSlice{200};
 
+std::uint64_t nanoseconds(Clock::duration d) {
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(d).count());
+}
+
 bool overlap(const std::vector<Resource>& a, const std::vector<Resource>& b) {
   return std::any_of(a.begin(), a.end(), [&](Resource r) { return std::find(b.begin(), b.end(), r) != b.end(); });
 }
@@ -143,8 +147,8 @@ Step Program::prepare(const Batch& batch) {
   return step;
 }
 
-void Program::run_stage(const Step& step, const Stage& stage, std::atomic<std::size_t>& next,
-                        const Worker& worker) const {
+void Program::run_stage(const Step& step, const Stage& stage, std::atomic<std::size_t>& next, const Worker& worker,
+                        std::uint64_t* busy) const {
   std::size_t total = 0;
   for (std::size_t i = stage.first; i < stage.last; ++i) total += operations_[i]->items(step);
   const std::size_t piece = worker.threads == 1 ? total : std::max<std::size_t>(1, total / (worker.threads * kPieces));
@@ -154,7 +158,11 @@ void Program::run_stage(const Step& step, const Stage& stage, std::atomic<std::s
     std::size_t end = std::min(begin + piece, total);
     for (std::size_t i = stage.first; i < stage.last && end > 0; ++i) {
       const std::size_t items = operations_[i]->items(step);
-      if (begin < items) operations_[i]->run(step, begin, std::min(end, items), worker);
+      if (begin < items) {
+        const auto start = busy != nullptr ? Clock::now() : Clock::time_point{};
+        operations_[i]->run(step, begin, std::min(end, items), worker);
+        if (busy != nullptr) busy[i] += nanoseconds(Clock::now() - start);
+      }
       begin = begin > items ? begin - items : 0;
       end = end > items ? end - items : 0;
     }
@@ -162,20 +170,33 @@ void Program::run_stage(const Step& step, const Stage& stage, std::atomic<std::s
 }
 
 // Runs stages from `begin` on, until the end or a pause; returns the first stage that was not run.
-std::size_t Program::work(const Step& step, const std::vector<Stage>& stages, std::size_t begin, const Worker& worker) {
-  const auto deadline = Clock::now() + kSlice;
+std::size_t Program::work(const Step& step, const std::vector<Stage>& stages, std::size_t begin, const Worker& worker,
+                          Profile* profile) {
+  auto begun = Clock::now();
+  const auto deadline = begun + kSlice;
+  std::uint64_t* busy = profile != nullptr ? profile->busy.data() + worker.thread * operations_.size() : nullptr;
+  const auto note = [&](std::size_t s) {
+    if (profile == nullptr || worker.thread != 0) return;
+    const auto now = Clock::now();
+    profile->stages[profile->stage_of[stages[s].first]] += nanoseconds(now - begun);
+    begun = now;
+  };
   for (std::size_t s = begin;; ++s) {
-    run_stage(step, stages[s], queues_[s], worker);
-    if (s + 1 == stages.size()) return s + 1;
+    run_stage(step, stages[s], queues_[s], worker, busy);
+    if (s + 1 == stages.size()) {
+      note(s);
+      return s + 1;
+    }
     // Named by its number: a thread that comes late from this barrier may already find the next pause here.
     if (worker.thread == 0 && Clock::now() >= deadline) pause_.store(s, std::memory_order_relaxed);
     ThreadPool::instance().barrier(worker);
+    note(s);
     if (pause_.load(std::memory_order_relaxed) == s) return s + 1;
   }
 }
 
 bool Program::run(const Batch& batch, std::size_t first, std::size_t last, std::size_t threads,
-                  const std::function<bool()>& interrupted) {
+                  const std::function<bool()>& interrupted, Profile* profile) {
   check(batch, first, last);
   const Step step = prepare(batch);
   std::vector<Stage> stages;
@@ -188,13 +209,23 @@ bool Program::run(const Batch& batch, std::size_t first, std::size_t last, std::
     queues_.reset(new std::atomic<std::size_t>[queue_count_]);
   }
   for (std::size_t s = 0; s < stages.size(); ++s) queues_[s].store(0, std::memory_order_relaxed);
+  if (profile != nullptr) {
+    *profile = {threads,
+                std::vector<std::uint64_t>(threads * operations_.size()),
+                std::vector<std::uint64_t>(stages_.size()),
+                {}};
+    for (std::size_t s = 0; s < stages_.size(); ++s) {
+      profile->stage_of.resize(stages_[s].last, s);
+    }
+  }
   struct Context {
     Program* program;
     const Step* step;
     const std::vector<Stage>* stages;
     std::size_t begin;  // the first stage of this region
     std::size_t next;   // the first that has not run
-  } context{this, &step, &stages, 0, 0};
+    Profile* profile;
+  } context{this, &step, &stages, 0, 0, profile};
   regions_ = 0;
   while (context.next < stages.size()) {
     if (context.next > 0 && interrupted()) return false;
@@ -205,7 +236,7 @@ bool Program::run(const Batch& batch, std::size_t first, std::size_t last, std::
         threads,
         [](void* raw, const Worker& worker) {
           auto& c = *static_cast<Context*>(raw);
-          const std::size_t next = c.program->work(*c.step, *c.stages, c.begin, worker);
+          const std::size_t next = c.program->work(*c.step, *c.stages, c.begin, worker, c.profile);
           if (worker.thread == 0) c.next = next;
         },
         &context);

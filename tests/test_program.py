@@ -139,6 +139,28 @@ def test_operation_by_operation_equals_whole(isa: str, threads: int) -> None:
         assert_equal_bits(contents(eager), contents(whole))
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_profile_tells_all_of_the_time(isa: str, threads: int) -> None:
+    """No thread is longer in a stage's operations than the stage took, and the bits are those of a run."""
+    plain, profiled = layer(isa), layer(isa)
+    step = batch([37, 1, 20], [0, 5, 40], outputs=[57, 0, 36])
+    plain.run(**step, threads=threads)
+    busy, stages, stage_of = profiled.profile(**step, threads=threads)
+    assert_equal_bits(contents(profiled), contents(plain))
+    assert busy.shape == (threads, len(plain.operations))
+    assert stages.shape == (plain.stages,)
+    assert stage_of.tolist() == sorted(stage_of.tolist())
+    assert set(stage_of.tolist()) == set(range(plain.stages))
+    assert busy.sum(axis=0).min() > 0
+    for stage, wall in enumerate(stages):
+        assert busy[0, stage_of == stage].sum() <= wall
+
+
+def test_profile_refuses_what_run_refuses() -> None:
+    with pytest.raises(ValueError, match="output rows must be in"):
+        layer().profile(**batch([2], outputs=[2]), threads=1)
+
+
 @pytest.mark.parametrize("threads", [2, 3, 16])
 def test_threads_change_no_bit(isa: str, threads: int) -> None:
     step = batch([37, 1, 20], [0, 5, 40], outputs=[57, 0, 36])

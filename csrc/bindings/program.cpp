@@ -33,9 +33,9 @@ Batch make_batch(const py::array& token_ids, const py::array& lengths, const py:
   return batch;
 }
 
-void run(BoundProgram& self, const py::array& token_ids, const py::array& lengths, const py::array& starts,
-         const py::array& block_tables, const py::array& output_rows, py::ssize_t threads, std::size_t first,
-         const std::optional<std::size_t>& last) {
+void run_some(BoundProgram& self, const py::array& token_ids, const py::array& lengths, const py::array& starts,
+              const py::array& block_tables, const py::array& output_rows, py::ssize_t threads, std::size_t first,
+              const std::optional<std::size_t>& last, Profile* profile) {
   const Batch batch = make_batch(token_ids, lengths, starts, block_tables, output_rows);
   const std::size_t size = self.program.size();
   const std::size_t end = last.value_or(size);
@@ -51,9 +51,26 @@ void run(BoundProgram& self, const py::array& token_ids, const py::array& length
   bool done;
   {
     const py::gil_scoped_release nogil;
-    done = self.program.run(batch, first, end, static_cast<std::size_t>(threads), signalled);
+    done = self.program.run(batch, first, end, static_cast<std::size_t>(threads), signalled, profile);
   }
   if (!done) throw py::error_already_set();
+}
+
+void run(BoundProgram& self, const py::array& token_ids, const py::array& lengths, const py::array& starts,
+         const py::array& block_tables, const py::array& output_rows, py::ssize_t threads, std::size_t first,
+         const std::optional<std::size_t>& last) {
+  run_some(self, token_ids, lengths, starts, block_tables, output_rows, threads, first, last, nullptr);
+}
+
+// (busy (threads, operations), stages (stages,), stage_of (operations,)), times in nanoseconds.
+py::tuple profile(BoundProgram& self, const py::array& token_ids, const py::array& lengths, const py::array& starts,
+                  const py::array& block_tables, const py::array& output_rows, py::ssize_t threads) {
+  Profile found;
+  run_some(self, token_ids, lengths, starts, block_tables, output_rows, threads, 0, std::nullopt, &found);
+  const std::size_t operations = self.program.size();
+  return py::make_tuple(py::array_t<std::uint64_t>({found.threads, operations}, found.busy.data()),
+                        py::array_t<std::uint64_t>(found.stages.size(), found.stages.data()),
+                        py::array_t<std::uint64_t>(operations, found.stage_of.data()));
 }
 
 // What rows of codes stand for.
@@ -164,6 +181,8 @@ void bind_program(ProgramClass& program) {
       .def("run", &run, py::arg("token_ids"), py::arg("lengths"), py::arg("starts"), py::arg("block_tables"),
            py::arg("output_rows"), py::kw_only(), py::arg("threads"), py::arg("first") = 0,
            py::arg("last") = py::none())
+      .def("profile", &profile, py::arg("token_ids"), py::arg("lengths"), py::arg("starts"), py::arg("block_tables"),
+           py::arg("output_rows"), py::kw_only(), py::arg("threads"))
       .def("read", &read, py::arg("buffer"))
       .def("read_into", &read_into, py::arg("buffer"), py::arg("out"));
 }

@@ -390,6 +390,22 @@ class Program:
         position of the first; block_tables: (sequences, blocks); output_rows: (outputs,), each in [0, tokens).
         """
 
+    def profile(
+        self,
+        token_ids: _Int32,
+        lengths: _Int32,
+        starts: _Int32,
+        block_tables: _Int32,
+        output_rows: _Int32,
+        *,
+        threads: int,
+    ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+        """Runs all operations, and tells where the time went, in nanoseconds.
+
+        Returns (threads, operations), of each thread inside each operation; (stages,), of each stage until all threads
+        have left its barrier; and (operations,), the stage of each.
+        """
+
     def read(self, buffer: str) -> _Float32:
         """A copy of a buffer after the last run: (rows, width); no rows before the first. Of codes: scale * code."""
 
