@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from inferno.engine.sampling import SamplingParams
     from inferno.evaluation.divergence import Divergence, divergence
     from inferno.evaluation.perplexity import Perplexity, perplexity
+    from inferno.quantizer import Recipe, quantize_model
 
 __version__ = "0.1.0"
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Divergence",
     "InfernoError",
     "Perplexity",
+    "Recipe",
     "Report",
     "RequestOutput",
     "SamplingParams",
@@ -29,6 +31,7 @@ __all__ = [
     "analyze",
     "divergence",
     "perplexity",
+    "quantize_model",
 ]
 
 # Loaded on first use: `import inferno` costs no more than the interpreter's own work.
@@ -44,6 +47,8 @@ _LAZY = {
     "Perplexity": "inferno.evaluation",
     "divergence": "inferno.evaluation",
     "Divergence": "inferno.evaluation",
+    "quantize_model": "inferno.quantizer",
+    "Recipe": "inferno.quantizer",
 }
 
 

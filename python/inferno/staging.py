@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from inferno.errors import InfernoError, UsageError
@@ -21,26 +21,34 @@ def staged_folder(target: Path) -> Iterator[Path]:
     """Yields an empty folder beside `target`, which becomes `target` when the body ends without an exception.
 
     Raises UsageError if `target` exists and is not an empty folder (before the body, or because another process was
-    faster), InfernoError if its place cannot be written. On an exception nothing is left behind; after a kill, only
-    the hidden partial folder.
+    faster), InfernoError if its place cannot be written. On an exception nothing is left behind, no folder above the
+    target either; after a kill, only the hidden partial folder.
     """
     check_free(target)
+    # "." has no name, and no system renames a folder to it.
+    place = target if target.name not in ("", "..") else target.resolve()
+    above = [folder for folder in place.parents if not folder.exists()]
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=PARTIAL_SUFFIX, dir=target.parent))
-        stage.chmod(0o777 & ~_umask())  # mkdtemp's folders are for their owner alone
-    except OSError as error:
-        raise InfernoError(f"{target.parent}: cannot be written: {error.strerror or error}") from error
-    try:
-        with reporting_full_disk(target):
-            yield stage
-            _rename(stage, target)
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            stage = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=PARTIAL_SUFFIX, dir=place.parent))
+        except OSError as error:
+            raise InfernoError(f"{place.parent}: cannot be written: {error.strerror or error}") from error
+        try:
+            stage.chmod(0o777 & ~_umask())  # mkdtemp's folders are for their owner alone
+            with _reporting_full_disk(place):
+                yield stage
+                _rename(stage, place)
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        for folder in above:  # one that holds something stays, and so do those above it
+            with suppress(OSError):
+                folder.rmdir()
 
 
 @contextmanager
-def reporting_full_disk(target: Path) -> Iterator[None]:
+def _reporting_full_disk(target: Path) -> Iterator[None]:
     """Turns the system's error for a full disk into an InfernoError that names the place."""
     try:
         yield
@@ -51,11 +59,20 @@ def reporting_full_disk(target: Path) -> Iterator[None]:
 
 
 def check_free(target: Path) -> None:
-    """Raises UsageError unless `target` is absent or an empty folder."""
+    """Raises UsageError unless `target` is absent or an empty folder, InfernoError for a name that cannot be one."""
+    try:
+        _check_free(target)
+    except OSError as error:
+        raise InfernoError(f"{target}: cannot be written: {error.strerror or error}") from error
+
+
+def _check_free(target: Path) -> None:
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise UsageError(f"{target}: must be a folder that is absent or empty; it exists and is no folder")
     if target.is_dir() and any(target.iterdir()):
         raise UsageError(f"{target}: must be absent or empty; it holds files. Choose another folder, or empty it")
+    if os.path.ismount(target):
+        raise UsageError(f"{target}: must be a folder that can be replaced; it is a mount point. Choose one inside it")
 
 
 def _rename(stage: Path, target: Path) -> None:

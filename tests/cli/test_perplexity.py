@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,16 @@ def test_two_models_compared(cli, models):
     assert ratio.startswith(f"ratio of perplexities {known.ratio:.5f} +- {known.ratio_error:.5f} (")
     assert apart.startswith(f"divergence {known.kl_mean:.6f} +- {known.kl_error:.6f} nats; median ")
     assert same == f"same likeliest token {100 * known.top1_agreement:.2f} +- {100 * known.top1_error:.2f} %"
+
+
+def test_two_models_of_one_name_are_told_by_their_paths(cli, models, tmp_path):
+    (tmp_path / "other").mkdir()
+    shutil.copytree(models / "two", tmp_path / "other" / "one")
+    result = cli("perplexity", models / "one", "-f", models / "text.txt", "--against", tmp_path / "other" / "one")
+    first, second, *_ = result.out.splitlines()
+    assert first.startswith(f"{models / 'one'}: perplexity ")
+    assert second.startswith(f"{tmp_path / 'other' / 'one'}: perplexity ")
+    assert " in 2 windows of 512" in first
 
 
 def test_json_has_everything(cli, models):

@@ -56,6 +56,7 @@ def test_json(cli, source, tmp_path):
         "scheme": "w8a8",
         "group_size": None,
         "layers": 13,
+        "head": False,
         "left": ["model.layers.1.self_attn.o_proj", "lm_head"],
         "smoothed": 7,
         "run": f"inferno generate -m {out} PROMPT",
@@ -105,8 +106,12 @@ def test_groups(cli, tmp_path):
         (["MODEL", "FULL"], 2, "FULL: must be absent or empty; it holds files. Choose another folder, or empty it"),
         (["NONE", "OUT"], 1, "NONE: no such folder"),
         (["W8A8", "OUT"], 1, "must be in floating point to be quantized; got int-quantized; take the checkpoint that"),
-        (["MODEL", "OUT", "--scheme", "w2"], 2, "scheme: must be one of w8a8, w8a16, w4a16; got 'w2'"),
-        (["MODEL", "OUT", "--alpha", "2"], 2, "strength: must be a number from 0 to 1; got 2.0"),
+        (["MODEL", "OUT", "--scheme", "w2"], 2, "--scheme: must be one of w8a8, w8a16, w4a16; got 'w2'"),
+        (["MODEL", "OUT", "--scheme", ""], 2, "--scheme: must be one of w8a8, w8a16, w4a16; got ''"),
+        (["MODEL", ""], 2, "OUT: must name a folder; got an empty name"),
+        (["MODEL", "OUT", "--quantize-head", "--ignore", "lm_head"], 2, "--quantize-head: must stand without --ignore"),
+        (["MODEL", "OUT", "--group-size", "32"], 2, "--group-size: must be left out for w8a8"),
+        (["MODEL", "OUT", "--alpha", "2"], 2, "--alpha: must be a number from 0 to 1; got 2.0"),
         (["MODEL", "OUT", "--alpha", "x"], 2, "argument --alpha: must be a number; got 'x'"),
         (
             ["MODEL", "OUT", "--alpha", "0.5", "--round-to-nearest"],
@@ -116,20 +121,24 @@ def test_groups(cli, tmp_path):
         (
             ["MODEL", "OUT", "--group-size", "64"],
             2,
-            "group_size: must be left out for w8a8, which has a scale for each",
+            "--group-size: must be left out for w8a8, which has a scale for each",
         ),
         (
             ["MODEL", "OUT", "--scheme", "w4a16", "--round-to-nearest", "--group-size", "7"],
             2,
-            "group_size: must be a multiple of 8; got 7",
+            "--group-size: must be a multiple of 8; got 7",
         ),
         (
             ["MODEL", "OUT", "--scheme", "w4a16", "--round-to-nearest"],
             2,
             "must divide the input features of every layer that is quantized",
         ),
-        (["MODEL", "OUT", "--ignore", "up_proj"], 2, "ignore: up_proj must name a linear layer of the model; got none"),
-        (["MODEL", "OUT", "--ignore", "re:("], 2, "ignore"),
+        (
+            ["MODEL", "OUT", "--ignore", "up_proj"],
+            2,
+            "--ignore: up_proj must name a linear layer of the model; got none",
+        ),
+        (["MODEL", "OUT", "--ignore", "re:("], 2, "--ignore"),
         (
             ["MODEL", "OUT", "--scheme", "w8a16", "--calibration", "TEXT"],
             2,
@@ -158,12 +167,19 @@ def test_refusals(cli, source, text, tmp_path, arguments, code, message):
     assert {path.name for path in tmp_path.iterdir()} == before
 
 
+def test_a_head_that_is_the_embedding(cli, tmp_path):
+    model = write_tiny(tmp_path / "model", {"tie_word_embeddings": True})
+    result = cli("quantize", model, tmp_path / "out", "--scheme", "w8a16", "--quantize-head", "--json")
+    assert json.loads(result.out)["head"] is False
+    assert "the head is the embedding, and stays as it is\n" in result.err
+
+
 def test_what_needs_no_tokenizer(cli, tmp_path):
     model = write_tiny(tmp_path / "mute")
     assert cli("quantize", model, tmp_path / "out", "--round-to-nearest", "-q").code == 0
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 @pytest.mark.parametrize("at", ["Reading", "Quantizing"])
 def test_stopped(tmp_path, number, code, at):
     """A model large enough to be stopped in the midst of it."""

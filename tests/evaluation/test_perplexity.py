@@ -140,7 +140,7 @@ def test_weights_that_are_no_numbers_are_told(folder: Path, tmp_path: Path, valu
         tensors["model.norm.weight"] = (dtype, shape, np.full(shape, value, np.float32).tobytes())
 
     edit_tensors(spoil)(spoilt)
-    told = r"perplexity: logits must be finite; got \d+ scores of \d+ that are not; .*--deep"
+    told = r"\w+: perplexity: logits must be finite; got \d+ scores of \d+ that are not; .*--deep"
     with pytest.raises(UnsupportedError, match=told):
         perplexity(load(spoilt), TEXT, window=100)
     for pair in ((folder, spoilt), (spoilt, folder)):

@@ -16,8 +16,6 @@ from transformers_llama import float64_throughout, frequencies, load, logits
 
 from folded_model import TEXT, write_outliers
 from inferno.quantizer import Recipe, quantize_model
-from inferno.quantizer.quantize import write_quantized
-from inferno.quantizer.source import open_source
 from model_edits import edit_tensors, to_shards
 from numpy_quantized import open_quantized
 from safetensors_writer import to_stored, widen
@@ -84,7 +82,7 @@ def test_transformers_reads_shards(model: Path, tmp_path: Path) -> None:
     sharded = shutil.copytree(model, tmp_path / "shards")
     to_shards(3)(sharded)
     quantize_model(sharded, tmp_path / "whole", recipe)
-    write_quantized(open_source(sharded, recipe), tmp_path / "out", recipe, shard_bytes=40_000)
+    quantize_model(sharded, tmp_path / "out", recipe, shard_bytes=40_000)
     assert len(list((tmp_path / "out").glob("*.safetensors"))) > 1
     check_same(tmp_path / "whole", read=tmp_path / "out")
 

@@ -133,7 +133,9 @@ def test_refused_kinds() -> None:
         read_args([8], WHERE)
     with pytest.raises(UnsupportedError, match=r'dynamic must be true or false; got "local" \(NVFP4'):
         read(strategy="tensor_group", group_size=16, dynamic="local")
-    with pytest.raises(UnsupportedError, match=r'weights: smoothing must be absent or null, .* got "hadamard"; remove'):
+    with pytest.raises(
+        UnsupportedError, match=r'weights: smoothing must be absent or empty, .* got "hadamard"; remove'
+    ):
         read(smoothing="hadamard")
     assert read(smoothing=None, other=False) == read()
 

@@ -227,10 +227,10 @@ ONE_OF = "format must be one of int-quantized, pack-quantized, float-quantized, 
         (compressed({"NVFP4": ["Linear"]}), "config_groups.NVFP4: a preset must be one of UNQUANTIZED, W8A16, W4A16,"),
         (
             compressed(rotation="spin"),
-            "rotation must be absent or null, for Inferno does not know what it changes; got",
+            "rotation must be absent or empty, for Inferno does not know what it changes; got",
         ),
-        (with_group(**{"a\tb": 1}), r'config_groups.group_0: "a\tb" must be absent or null'),
-        (with_weights(clip=0.5), "config_groups.group_0.weights: clip must be absent or null"),
+        (with_group(**{"a\tb": 1}), r'config_groups.group_0: "a\tb" must be absent or empty'),
+        (with_weights(clip=0.5), "config_groups.group_0.weights: clip must be absent or empty"),
         (
             with_weights(dynamic=True, strategy="tensor"),
             "group_0.weights: dynamic must be false, for scales of weights",
@@ -339,6 +339,40 @@ def test_gptq() -> None:
     assert claimed(gptq(format="gptq_v2", method="gptq")).settings["checkpoint_format"] == "gptq_v2"
 
 
+def test_awq_as_gptqmodel_writes_it() -> None:
+    settings = {"checkpoint_format": "gemm", "format": "gemm", "method": "awq", "desc_act": False, "lm_head": False}
+    claim = claimed(awq(pack_dtype="int32", meta={"quantizer": ["gptqmodel:5.0.0"]}, sym=True, **settings))
+    assert (claim.method, claim.format) == ("awq", "gemm")
+
+
+AUTO_ROUND = {
+    "data_type": "int",
+    "autoround_version": "0.4.5",
+    "iters": 200,
+    "nsamples": 128,
+    "seqlen": 2048,
+    "lr": 0.005,
+    "minmax_lr": 0.005,
+    "low_gpu_mem_usage": False,
+    "enable_minmax_tuning": True,
+    "enable_quanted_input": True,
+    "enable_norm_bias_tuning": False,
+    "gradient_accumulate_steps": 1,
+    "scale_dtype": "torch.float16",
+    "not_use_best_mse": False,
+    "dynamic_max_gap": -1,
+    "train_bs": 8,
+    "act_bits": 16,
+    "super_bits": None,
+}
+
+
+def test_gptq_as_autoround_writes_it() -> None:
+    assert claimed(gptq(**AUTO_ROUND)).format == "gptq"
+    refuses(UnsupportedError, gptq(**{**AUTO_ROUND, "data_type": "mx_fp"}), "data_type must be int; got")
+    refuses(UnsupportedError, gptq(**{**AUTO_ROUND, "act_bits": 8}), "act_bits must be 16 where quant_method is gptq")
+
+
 def test_gptq_of_some_layers() -> None:
     config = gptq(modules_in_block_to_quantize=[["self_attn.q_proj", "self_attn.k_proj"], ["mlp.down_proj"]])
     found = [args(config, name) is not None for name in (Q, K, V, UP, DOWN)]
@@ -347,6 +381,30 @@ def test_gptq_of_some_layers() -> None:
 
 def awq(**more: Any) -> dict[str, Any]:
     return {"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemm", "zero_point": True, **more}
+
+
+def test_awq_as_transformers_5_writes_it() -> None:
+    """AwqConfig(bits=4, group_size=128).to_dict(): among its own settings stand those of GPTQ."""
+    keys = "tokenizer dataset meta model_seqlen block_name_to_quantize module_name_preceding_first_block pad_token_id"
+    empty = dict.fromkeys([*keys.split(), "max_input_length", "modules_in_block_to_quantize"])
+    settings = {"desc_act": False, "act_group_aware": True, "sym": True, "true_sequential": True, "format": "gemm"}
+    more = {"damp_percent": 0.1, "backend": "auto", "batch_size": 1, "cache_block_outputs": True}
+    claim = claimed(awq(modules_to_not_convert=None, **empty, **settings, **more))
+    assert (claim.method, claim.format) == ("awq", "gemm")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("desc_act", True, "desc_act must be false where quant_method is awq; got true"),
+        ("format", "gptq", 'format must be gemm where quant_method is awq; got "gptq"'),
+        ("checkpoint_format", "gemv", 'checkpoint_format must be gemm where quant_method is awq; got "gemv"'),
+        ("pack_dtype", "int64", 'pack_dtype must be int32; got "int64"'),
+    ],
+)
+def test_awq_with_what_is_of_gptq(key: str, value: object, message: str) -> None:
+    with pytest.raises(UnsupportedError, match=message):
+        claimed(awq(**{key: value}))
 
 
 def test_awq() -> None:
@@ -437,7 +495,10 @@ def test_fp8() -> None:
             "adapter must be absent or empty, for Inferno does not implement adapters beside",
         ),
         (gptq(pack_dtype="int64"), 'pack_dtype must be int32; got "int64"; pack the model so'),
-        (gptq(learned_shift=1), "learned_shift must be absent or null, for Inferno does not know what it changes; got"),
+        (
+            gptq(learned_shift=1),
+            "learned_shift must be absent or empty, for Inferno does not know what it changes; got",
+        ),
         (awq(version="gemv"), 'version must be gemm where quant_method is awq; got "gemv"; get the model in AutoAWQ'),
         (awq(version="marlin"), 'version must be gemm where quant_method is awq; got "marlin"'),
         (awq(lm_head=True), "lm_head must be false where quant_method is awq; got true"),
@@ -445,7 +506,7 @@ def test_fp8() -> None:
             awq(modules_to_not_convert=["re:x.*"]),
             "modules_to_not_convert must hold names of modules, not patterns; got",
         ),
-        (awq(smooth=0.5), "smooth must be absent or null, for Inferno does not know what it changes; got 0.5; remove"),
+        (awq(smooth=0.5), "smooth must be absent or empty, for Inferno does not know what it changes; got 0.5; remove"),
         (
             bnb(load_in_8bit=True, llm_int8_has_fp16_weight=True),
             "llm_int8_has_fp16_weight must be false, for such weights are quantized anew in each step; got true; save",
@@ -455,7 +516,7 @@ def test_fp8() -> None:
             bnb(load_in_4bit=True, bnb_4bit_quant_storage="bfloat16"),
             'bnb_4bit_quant_storage must be uint8; got "bfloat16"; save the model with uint8',
         ),
-        (bnb(load_in_4bit=True, bnb_5bit=1), "bnb_5bit must be absent or null"),
+        (bnb(load_in_4bit=True, bnb_5bit=1), "bnb_5bit must be absent or empty"),
         (fp8(activation_scheme="static"), 'activation_scheme must be "dynamic" beside weight_block_size; got "static"'),
         (fp8(fmt="e5m2"), 'fmt must be e4m3; got "e5m2"'),
         (
@@ -466,7 +527,7 @@ def test_fp8() -> None:
             fp8(modules_to_convert=["embed_tokens"]),
             "modules_to_convert must be null, for Inferno runs float8 in linear",
         ),
-        (fp8(hadamard=True), "hadamard must be absent or null"),
+        (fp8(hadamard=True), "hadamard must be absent or empty"),
         *[
             ({"quant_method": method}, f'awq, bitsandbytes, fp8; got "{method}"; {repair}')
             for method, repair in (

@@ -139,7 +139,7 @@ def test_an_order_that_the_config_does_not_know(tmp_path: Path) -> None:
 
 
 def test_an_order_that_is_missing(tmp_path: Path) -> None:
-    must = r"down_proj\.g_idx must be there where desc_act is true; it is missing, and the groups of the columns"
+    must = r"g_idx must be there where desc_act is true; it is missing, and the groups of the columns"
     with pytest.raises(CheckpointError, match=must):
         scheme_of(tmp_path, layer(order=None)[0], config(desc_act=True))
 

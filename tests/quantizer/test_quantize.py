@@ -17,12 +17,12 @@ from folded_model import TEXT, float_weights, folded_weights, write_outliers
 from inferno.errors import CheckpointError, InfernoError, UsageError
 from inferno.progress import SilentProgress
 from inferno.quantizer import Recipe, quantize_model
-from inferno.quantizer.quantize import write_quantized
 from inferno.quantizer.smoothing import smooth
 from inferno.quantizer.source import open_source
 from model_edits import edit_tensors, to_shards
 from numpy_codes import read_safetensors, spread
 from numpy_quantized import open_quantized
+from safetensors_writer import NUMPY_DTYPES, to_stored
 from tiny import random_tokens, write_tiny
 from weights_digest import weights_digest
 
@@ -143,6 +143,7 @@ def test_config_and_companions(model, tmp_path):
     (model / "additional_chat_templates").mkdir(exist_ok=True)
     (model / "additional_chat_templates" / "rag.jinja").write_text("{{ messages }}")
     (model / "pytorch_model.bin").write_bytes(b"weights in another form")
+    (model / "pytorch_model.bin.index.json").write_text("{}")
     out = tmp_path / "a" / "b" / "out"
     quantize_model(str(model), str(out), Recipe(smooth=False))
     config, given = (json.loads((folder / "config.json").read_text()) for folder in (out, model))
@@ -168,9 +169,8 @@ def test_shards_as_source(model, tmp_path, index):
 
 def test_shards_as_result(model, tmp_path):
     recipe = Recipe("w8a16")
-    source = open_source(model, recipe)
-    write_quantized(source, tmp_path / "whole", recipe)
-    write_quantized(source, tmp_path / "shards", recipe, shard_bytes=30_000)
+    quantize_model(model, tmp_path / "whole", recipe)
+    quantize_model(model, tmp_path / "shards", recipe, shard_bytes=30_000)
     assert len(list((tmp_path / "shards").glob("model-*-of-*.safetensors"))) > 2
     tokens = random_tokens(320, 8, 1)
     logits = [inferno.LLM(tmp_path / name, ctx_size=64).logits(tokens) for name in ("whole", "shards")]
@@ -238,26 +238,53 @@ def test_a_disk_that_is_too_small_is_seen_beforehand(model, tmp_path, monkeypatc
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9 - 5_000_000, 5_000_000))
     progress = Watched()
     with pytest.raises(InfernoError) as caught:
-        quantize_model(model, tmp_path / "out", Recipe(smooth=False), progress=progress)
-    assert re.search(r"out: needs \d+ KB on its disk; got 5 MB free; free some, or give a", str(caught.value))
+        quantize_model(model, tmp_path / "out", calibration=TEXT, progress=progress)
+    assert re.search(r"out: needs 67 MB on its disk; got 5 MB free; free some, or give a", str(caught.value))
     assert progress.labels == []
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("tensor", ["model.layers.1.mlp.down_proj.weight", "model.layers.0.self_attn.k_proj.weight"])
-def test_weights_that_are_not_finite(tmp_path, tensor, value):
-    folder = write_tiny(tmp_path / "model")
+def spoiled(folder, tensor, value):
+    """With `value` as the last number of a tensor."""
 
     def spoil(tensors):
         kind, shape, data = tensors[tensor]
-        values = np.frombuffer(data, np.float32).copy()
-        values[-1] = value
+        values = np.frombuffer(data, NUMPY_DTYPES[kind]).copy()
+        values[-1] = to_stored(np.array([value]), kind)[0]
         tensors[tensor] = (kind, shape, values.tobytes())
 
     edit_tensors(spoil)(folder)
-    with pytest.raises(CheckpointError, match="must hold finite numbers to be quantized; got a NaN or an infinity"):
-        quantize_model(folder, tmp_path / "out", Recipe(smooth=False))
+    return folder
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        "model.layers.1.mlp.down_proj.weight",
+        "model.layers.0.self_attn.k_proj.weight",
+        "model.norm.weight",
+        "lm_head.weight",
+    ],
+)
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+def test_weights_that_are_not_finite(tmp_path, tensor, value, dtype):
+    folder = spoiled(write_tiny(tmp_path / "model", EVEN, dtype, tokenizer=True), tensor, value)
+    for recipe in (Recipe(smooth=False), Recipe("w8a16")):
+        with pytest.raises(CheckpointError, match="must hold finite numbers to be quantized; got a NaN or an infinity"):
+            quantize_model(folder, tmp_path / "out", recipe)
+    assert {path.name for path in tmp_path.iterdir()} == {"model"}
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), Recipe("w4a16")])
+@pytest.mark.parametrize("tensor", ["model.layers.0.input_layernorm.weight", "model.layers.0.self_attn.v_proj.weight"])
+def test_a_model_that_computes_nan_is_seen_on_the_way(tmp_path, tensor, recipe):
+    """In the first window of the text, and with no warning from NumPy."""
+    folder = spoiled(write_tiny(tmp_path / "model", EVEN, tokenizer=True), tensor, np.nan)
+    progress = Watched()
+    with pytest.raises(CheckpointError, match="must get finite inputs from the calibration text; got NaN or infinity"):
+        quantize_model(folder, tmp_path / "out", recipe, progress=progress)
+    assert [label.split()[0] for label in progress.labels] == ["Reading"]
     assert {path.name for path in tmp_path.iterdir()} == {"model"}
 
 
@@ -269,6 +296,32 @@ def test_a_place_that_is_taken(model, tmp_path):
     with pytest.raises(UsageError, match="model: must be absent or empty"):
         quantize_model(model, model, Recipe(smooth=False))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
+
+
+def test_the_current_folder(model, tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    quantize_model(model, ".", Recipe("w8a16"))
+    assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("out", ["/proc/x", "n" * 300, "model/config.json/out"])
+def test_a_place_that_cannot_be_written_is_seen_beforehand(tmp_path, out):
+    write_outliers(tmp_path / "model")
+    progress = Watched()
+    with pytest.raises(InfernoError, match="cannot be written"):
+        quantize_model(tmp_path / "model", tmp_path / out, calibration=TEXT, progress=progress)
+    assert progress.labels == []
+
+
+def test_folders_above_vanish_again(tmp_path):
+    folder = write_outliers(tmp_path / "model")
+    out = tmp_path / "a" / "b" / "out"
+    with pytest.raises(KeyboardInterrupt):
+        quantize_model(folder, out, calibration=TEXT, progress=Watched("Quantizing", KeyboardInterrupt()))
+    assert not (tmp_path / "a").exists()
+    quantize_model(folder, out, calibration=TEXT)
+    assert (out / "model.safetensors").exists()
 
 
 def test_an_empty_folder_is_filled(model, tmp_path):

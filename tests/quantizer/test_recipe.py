@@ -53,7 +53,7 @@ def test_group_sizes(widths, asked, size):
             "group_size: 128 must divide the input features of every layer that is quantized; got layers of 576; "
             "take 64",
         ),
-        ({36, 45}, None, "one of 128, 64, 32, 16 must divide the input features of every layer that is quantized"),
+        ({36, 45}, None, "one of 128, 64, 32, 16, 8 must divide the input features of every layer that is quantized"),
         ({36, 45}, None, "got layers of 36, 45; take w8a16, which needs no groups"),
     ],
 )

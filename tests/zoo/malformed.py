@@ -126,12 +126,17 @@ AT_ODDS = [
         f"{GROUP_0}: format must agree with the tensors, which are stored as pack-quantized (weight_packed I32",
     ),
     claim(
-        "int8 without scales", {"weight": Part("I8", full)}, W8A8, f'{GROUP_0}: quant_method "{CT}": {FORM} (weight I8)'
+        "int8 without scales",
+        {"weight": Part("I8", full)},
+        W8A8,
+        f'{GROUP_0}: quant_method "{CT}": {FORM} (weight I8): as int-quantized, weight_scale is missing; use',
     ),
     claim(
         "plain weights with scales",
         {"weight": Part("BF16", full), "weight_scale": scale("BF16", rows)},
-        *(W8A8, f'{GROUP_0}: quant_method "{CT}": {FORM} (weight BF16, weight_scale BF16)'),
+        W8A8,
+        f'{GROUP_0}: quant_method "{CT}": {FORM} (weight BF16, weight_scale BF16): as int-quantized, weight must '
+        "be I8, not BF16; use",
     ),
     claim(
         "int8 that ignore leaves alone", INT8, {**W8A8, "ignore": ["re:.*up_proj", "lm_head"]}, LEFT + " int-quantized"
@@ -170,7 +175,7 @@ ARITHMETIC = [
         "a key that nothing knows",
         INT8,
         {**W8A8, "smoothing": 0.5},
-        "smoothing must be absent or null, for Inferno does",
+        "smoothing must be absent or empty, for Inferno does",
     ),
     claim(
         "rounded outputs",
@@ -363,17 +368,19 @@ VALUES = [
         W8A8,
         "must be zero where the config says that weights are symmetric; got 5",
     ),
-    value(
+    claim(
         "a packed width that fits no rule",
         {**PACKED, "weight_packed": Part("I32", lambda n, k: [n, k])},
         W4A16,
-        "which fits no packing",
+        f"{GROUP_0}: num_bits must be that of the tensors: ",
+        "checkpoint",
     ),
-    value(
+    claim(
         "packed for 8 bits, said to be 4",
         {**PACKED, "weight_packed": Part("I32", lambda n, k: [n, k // 4])},
         W4A16,
-        "as for 7 or 8 bits",
+        f"{GROUP_0}: num_bits must be that of the tensors: ",
+        "checkpoint",
     ),
     value(
         "packed with another shape",
@@ -381,17 +388,25 @@ VALUES = [
         W4A16,
         "weight_shape must be",
     ),
-    value(
+    claim(
         "actorder without its order",
         PACKED,
         compressed({**W4, "actorder": "group"}, None, "pack-quantized"),
-        "weight_g_idx must be there where actorder is group",
+        f"{GROUP_0}: weight_g_idx must be there where actorder is group",
+        "checkpoint",
     ),
-    value(
+    claim(
         "desc_act without its order",
         without(GPTQ, "g_idx"),
         gptq(desc_act=True),
         "g_idx must be there where desc_act is true",
+        "checkpoint",
+    ),
+    value(
+        "a bias that the model has not",
+        {**GPTQ, "bias": Part("F16", lambda n, k: [n], lambda n, k: b"\0\x3c")},
+        gptq(),
+        "bias must be zero where config.json gives the layer no bias; got 1 at 0",
     ),
     value(
         "an order of groups that are not there",

@@ -201,6 +201,7 @@ READY = [
     ready("fp8 in blocks", "fp8-block", BLOCKS, {"quant_method": "fp8", "weight_block_size": [16, 16]}),
     ready("fp8 per tensor", "float-quantized", FP8_TENSOR, {"quant_method": "fp8", "activation_scheme": "static"}),
     ready("GPTQ", "gptq", GPTQ, gptq(checkpoint_format="gptq")),
+    ready("GPTQ with biases of zeros", "gptq", {**GPTQ, "bias": Part("F16", lambda n, k: [n])}, gptq()),
     ready("GPTQ v2", "gptq", GPTQ, gptq(checkpoint_format="gptq_v2")),
     ready("GPTQ in 8 bits", "gptq", GPTQ8, gptq(bits=8)),
     ready("GPTQ without g_idx", "gptq", without(GPTQ, "g_idx"), gptq()),

@@ -34,7 +34,7 @@ from inferno.files import show_name, show_some
 from inferno.findings import Finding
 from inferno.model_folder import CONFIG, list_folder
 from inferno.models.listing import uses
-from inferno.models.llama import expected_tensors, linear_layers
+from inferno.models.llama import LayerShape, expected_tensors, linear_layers
 from inferno.quantization.recognize import CODES, recognize
 from inferno.quantization.resolve import Resolution, parts_of, resolve
 from inferno.text.survey import survey_text_files
@@ -166,7 +166,7 @@ def _judge(folder: Path, config: LlamaConfig, survey: Survey, found: _Findings) 
         step = uses(config, head, schemes=schemes)
         for error in bind(survey.tensors, step, "f16", "scalar", schemes, layers)[1]:
             found.add_error(error)
-        read = _check_values(survey, schemes, shapes, found)
+        read = _check_values(survey, schemes, layers, found)
     found.attempt(lambda: refuse_cut_lanes(survey.tensors))
     if config.head_dim > MAX_HEAD_DIM:
         found.add_error(
@@ -178,14 +178,17 @@ def _judge(folder: Path, config: LlamaConfig, survey: Survey, found: _Findings) 
 
 
 def _check_values(
-    survey: Survey, schemes: Mapping[str, LinearScheme], shapes: Mapping[str, tuple[int, int]], found: _Findings
+    survey: Survey, schemes: Mapping[str, LinearScheme], layers: Mapping[str, LayerShape], found: _Findings
 ) -> tuple[str, ...]:
     """Checks the side tensors of quantized layers, scales and the like, and names those that were read."""
     read: list[str] = []
     for layer, scheme in schemes.items():
-        parts = parts_of(survey.tensors, layer, scheme, *shapes[layer])
+        n, k, bias = layers[layer]
+        parts = dict(parts_of(survey.tensors, layer, scheme, n, k))
+        if bias:
+            parts.pop("bias", None)  # the model's own, which no scheme changes
         read += [tensor.name for suffix, tensor in parts.items() if suffix not in CODES]
-        found.attempt(partial(scheme.check, parts, *shapes[layer]))
+        found.attempt(partial(scheme.check, parts, n, k))
     return tuple(read)
 
 

@@ -21,8 +21,9 @@ from inferno.units import percent
 if TYPE_CHECKING:
     from inferno.analysis.deep import FileHash
 
-# Scaling each row by its largest magnitude puts one code of a row at an end: 1 of 100 is the most that short rows give.
+# Scaling a row by its largest magnitude puts a code at an end, sometimes two: more than that is too many.
 ENDS_LIMIT = 0.01
+ENDS_OF_A_ROW = 2
 _AGAIN = "download the file again, or ask whoever made it for a sound one"
 
 
@@ -91,7 +92,11 @@ def _where(found: Sequence[TensorValues]) -> str:
 
 
 def _saturated(tensors: Iterable[TensorValues]) -> Iterable[Finding]:
-    found = [tensor for tensor in tensors if tensor.ends is not None and tensor.ends > ENDS_LIMIT]
+    found = [
+        tensor
+        for tensor in tensors
+        if tensor.ends is not None and tensor.ends > max(ENDS_LIMIT, ENDS_OF_A_ROW * tensor.rows / tensor.elements)
+    ]
     if found:
         worst = max(tensor.ends or 0.0 for tensor in found)
         message = f"up to {percent(worst)} of the int8 codes are at an end of their range: values were cut off"

@@ -116,8 +116,18 @@ class Report:
 
     @property
     def dtype(self) -> str:
-        """The stored types, the one with the most bytes first: "BF16", "I8+BF16"."""
-        return "+".join(self.bytes_by_dtype)
+        """What weights are stored in, the type with the most bytes first: "BF16", "U4+BF16".
+
+        A quantized layer counts whole as the type of its codes, whatever words and scales they lie in.
+        """
+        from inferno.quantization.recognize import side_suffix
+
+        def kind(tensor: TensorInfo) -> str:
+            suffix = side_suffix(tensor.name) or tensor.name.rpartition(".")[2]
+            scheme = self.schemes.get(tensor.name.removesuffix("." + suffix))
+            return tensor.dtype if scheme is None or suffix == "bias" else scheme.weight_type
+
+        return "+".join(_totals((kind(tensor), tensor.nbytes) for tensor in self.tensors))
 
     @property
     def errors(self) -> tuple[Finding, ...]:

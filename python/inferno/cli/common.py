@@ -37,11 +37,11 @@ def chosen_model(args: argparse.Namespace, notes: Callable[[str], object]) -> st
     return chosen
 
 
-def add_machine(flags: Flags) -> None:
-    """Threads, context, cache type, tier, numerics: what `machine` reads."""
+def add_machine(flags: Flags, context: str = "the model's") -> None:
+    """Threads, context, cache type, tier, numerics: what `machine` reads. context: what its default is."""
     flags.add("-t", "--threads", type=integer, metavar="N", help="default: the CPUs that this process may use")
     flags.add("-c", "--ctx-size", "--max-model-len", type=token_count, metavar="N",
-              help="tokens of prompt and answer together, like 4096 or 4k; default: the model's")  # fmt: skip
+              help=f"tokens of prompt and answer together, like 4096 or 4k; default: {context}")  # fmt: skip
     flags.add("--kv-cache-type", metavar="TYPE", help="how keys and values are stored: f16 (default), f32 or bf16")
     # The variable INFERNO_ISA is read by the library itself, for every program that uses it.
     flags.add("--isa", environment=False, metavar="TIER", help="kernels to use: scalar, avx2; default: the best here")

@@ -13,6 +13,7 @@ from inferno.cli.terminal import say, use_utf8, write
 from inferno.cli.text_file import read_text_file
 from inferno.errors import UsageError
 from inferno.progress import stderr_progress
+from inferno.units import plural
 
 if TYPE_CHECKING:
     from inferno.engine.llm import LLM
@@ -39,7 +40,7 @@ def add_flags(flags: Flags) -> None:
     flags.add("-f", "--file", environment=False, metavar="FILE", help="the text, in UTF-8; - is stdin")
     flags.add("--window", type=integer, metavar="N", help=f"tokens of a window; default: {DEFAULT_WINDOW}")
     flags.add("--against", metavar="OTHER", help="a second model to compare with, the reference")
-    add_machine(flags)
+    add_machine(flags, context="the window")
     flags.add("--json", action="store_true", help="one JSON object on stdout instead of the text")
 
 
@@ -55,27 +56,29 @@ def run(args: argparse.Namespace) -> None:
     text = read_text_file(args.file)
     notes = (lambda _: None) if args.quiet else say
     progress = stderr_progress(quiet=bool(args.quiet))
-    llm = _load(args, chosen_model(args, notes), window, notes)
+    llm = _load(args, chosen_model(args, notes), window, notes, args.revision)
     if args.against is None:
         found = perplexity(llm, text, window=window, progress=progress)
-        write(json.dumps({**_head(llm, args), **_json(found)}) + "\n" if args.json else _line(llm.name, found) + "\n")
+        line = f"{_line(llm.name, found)} ({found.seconds:.1f} s, {found.tokens_per_second:.0f} tokens/s)"
+        write((json.dumps({**_head(llm, args), **_json(found)}) if args.json else line) + "\n")
         return
     reference = _load(args, args.against, window, notes)
     apart = divergence(llm, reference, text, window=window, progress=progress)
     if args.json:
         write(json.dumps({**_head(llm, args), **_json(apart.model), "against": _against(reference, apart)}) + "\n")
     else:
-        write(_comparison(llm.name, reference.name, apart))
+        same = llm.name == reference.name
+        name, other = (str(model.path) if same else model.name for model in (llm, reference))
+        write(_comparison(name, other, apart))
 
 
-def _load(args: argparse.Namespace, model: str, window: int, notes: Any) -> LLM:
+def _load(args: argparse.Namespace, model: str, window: int, notes: Any, revision: str | None = None) -> LLM:
     from inferno.cli.report import load_line
     from inferno.engine.llm import LLM
 
     options = machine(args)
     if options["ctx_size"] is None:
         options["ctx_size"] = window  # a window is all that is ever in the cache
-    revision = args.revision if model != args.against else None
     llm = LLM(model, **options, revision=revision, progress=stderr_progress(quiet=bool(args.quiet)))
     notes(load_line(llm))
     for warning in llm.warnings:
@@ -86,7 +89,7 @@ def _load(args: argparse.Namespace, model: str, window: int, notes: Any) -> LLM:
 def _line(name: str, found: Perplexity) -> str:
     return (
         f"{name}: perplexity {found.perplexity:.4f} +- {found.perplexity_error:.4f} over {found.tokens} tokens in "
-        f"{found.windows} windows of {found.window} ({found.seconds:.1f} s, {found.tokens_per_second:.0f} tokens/s)"
+        f"{plural(found.windows, 'window')} of {found.window}"
     )
 
 

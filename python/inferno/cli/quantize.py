@@ -32,11 +32,13 @@ w8a16 and w4a16 round weights alone. For w8a8 and w4a16 a text is read first, an
 between inputs and weights so that rounding errs least (as SmoothQuant and AWQ do). Embedding, norms
 and head stay as they are."""
 
+# A recipe's fields -> the flags that set them.
+_FLAGS = {"scheme": "--scheme", "strength": "--alpha", "group_size": "--group-size", "ignore": "--ignore"}
 SCHEMA = "inferno.quantize/1"
 
 
 class _Stopped(KeyboardInterrupt):
-    """The process was asked to end, by Ctrl-C or SIGTERM."""
+    """The process was asked to end, by Ctrl-C, SIGTERM, or a terminal that went away."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -65,9 +67,19 @@ def add_flags(flags: Flags) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    use_utf8()
+    if not args.out:
+        raise UsageError("OUT: must name a folder; got an empty name")
+    try:
+        return _run(args)
+    except UsageError as error:
+        field, colon, rest = str(error).partition(":")
+        raise UsageError(_FLAGS.get(field, field) + colon + rest) from error
+
+
+def _run(args: argparse.Namespace) -> int:
     from inferno.quantizer import quantize_model
 
-    use_utf8()
     recipe = _recipe(args)
     text = None
     if args.calibration is not None:
@@ -98,10 +110,12 @@ def _recipe(args: argparse.Namespace) -> Recipe:
     from inferno.quantizer.recipe import HEAD
 
     head = () if args.quantize_head else (HEAD,)
+    if args.quantize_head and HEAD in (args.ignore or ()):
+        raise UsageError(f"--quantize-head: must stand without --ignore {HEAD}; leave one of them out")
     if args.round_to_nearest and args.alpha is not None:
         raise UsageError("--alpha: must be left out with --round-to-nearest, which smooths nothing")
     return Recipe(
-        scheme=(args.scheme or "w8a8").lower(),
+        scheme=("w8a8" if args.scheme is None else args.scheme).lower(),
         smooth=not args.round_to_nearest,
         strength=args.alpha,
         group_size=args.group_size,
@@ -114,6 +128,8 @@ def _tell(args: argparse.Namespace, recipe: Recipe, made: Quantized) -> None:
 
     command = shlex.join(["inferno", "generate", "-m", str(made.path), "PROMPT"])
     if not args.quiet:
+        if args.quantize_head and not made.head:
+            say("the head is the embedding, and stays as it is")
         if made.group_size is not None and recipe.group_size is None and made.group_size != 128:
             say(f"groups of {made.group_size} columns share a scale, for 128 does not divide all rows")
         how = f"{plural(made.layers, 'layer')} as {made.scheme}, {size(made.read_bytes)} -> {size(made.written_bytes)}"
@@ -129,6 +145,7 @@ def _as_json(made: Quantized, command: str) -> dict[str, Any]:
         "scheme": made.scheme,
         "group_size": made.group_size,
         "layers": made.layers,
+        "head": made.head,
         "left": list(made.left),
         "smoothed": made.smoothed,
         "read_bytes": made.read_bytes,
@@ -140,7 +157,9 @@ def _as_json(made: Quantized, command: str) -> dict[str, Any]:
 @contextmanager
 def _stopped_by_signals() -> Iterator[None]:
     """Has SIGTERM, like Ctrl-C, end the work by an exception, so that it cleans up; a second one changes nothing."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    # What is ignored stays so: a shell's background job ignores SIGINT, nohup SIGHUP.
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = [number for number in wanted if signal.getsignal(number) != signal.SIG_IGN]
 
     def stop(number: int, _: object) -> None:
         for each in numbers:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from inferno.engine.outputs import CompletionOutput, Metrics, RequestOutput, StreamPiece, TokenLogprob
 from inferno.engine.stop import StopFilter
-from inferno.errors import UsageError
+from inferno.errors import CheckpointError, UsageError
 from inferno.text import Detokenizer
 
 if TYPE_CHECKING:
@@ -128,9 +130,17 @@ class Request:
     def _sample(self, sampler: Any, logits: Any, completion: CompletionOutput) -> int:
         # A draw depends on the place in the sequence, not on how its beginning came into the cache.
         position = len(self.output.prompt_token_ids) + len(completion.token_ids)
-        if completion.logprobs is None:
-            return int(sampler.sample(logits, position))
-        token, logprob, top = sampler.sample(logits, position, logprobs=self.sampling.logprobs)
+        try:
+            if completion.logprobs is None:
+                return int(sampler.sample(logits, position))
+            token, logprob, top = sampler.sample(logits, position, logprobs=self.sampling.logprobs)
+        except ValueError:
+            if not (np.isnan(logits).any() or np.isposinf(logits).any()):
+                raise
+            raise CheckpointError(
+                f"{self._model.plan.report.path}: must compute finite logits; got NaN or infinity at position "
+                f"{position - 1}; `inferno inspect --deep` shows whether weights are damaged"
+            ) from None
         completion.logprobs.append(TokenLogprob(token, logprob, tuple(top)))
         completion.cumulative_logprob = (completion.cumulative_logprob or 0.0) + logprob
         return int(token)

@@ -204,11 +204,8 @@ class LLM:
 
     @property
     def dtype(self) -> str:
-        """The types that the weights are stored in, the one with the most bytes first: "BF16", "BF16+F32"."""
-        nbytes: dict[str, int] = {}
-        for tensor in self.checkpoint.values():
-            nbytes[tensor.dtype] = nbytes.get(tensor.dtype, 0) + tensor.nbytes
-        return "+".join(sorted(nbytes, key=lambda dtype: -nbytes[dtype]))
+        """What the weights are stored in, the type with the most bytes first: "BF16", "U4+BF16"."""
+        return self.model.plan.report.dtype
 
     def close(self) -> None:
         """Lets go of model and tokenizer. The memory is free once open generations and arrays of it are gone."""

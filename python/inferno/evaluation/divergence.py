@@ -89,7 +89,10 @@ def divergence(
     finally:
         progress.finish()
     seconds = perf_counter() - started
-    model, other = (Perplexity.of(scores, len(windows), window, seconds) for scores in (ours, theirs))
+    model, other = (
+        Perplexity.of(one.name, scores, len(windows), window, seconds)
+        for one, scores in ((llm, ours), (reference, theirs))
+    )
     refuse_no_numbers(apart, "divergence")
     return _summed_up(model, other, ours - theirs, apart, agree)
 

@@ -41,9 +41,9 @@ class Perplexity:
     seconds: float
 
     @classmethod
-    def of(cls, scores: Float64, windows: int, window: int, seconds: float) -> Perplexity:
-        """From -log p of every scored token. Raises UnsupportedError if one is no number."""
-        refuse_no_numbers(scores, "perplexity")
+    def of(cls, name: str, scores: Float64, windows: int, window: int, seconds: float) -> Perplexity:
+        """From -log p of every scored token. Raises UnsupportedError, which names the model, if one is no number."""
+        refuse_no_numbers(scores, f"{name}: perplexity")
         return cls(float(scores.mean()), standard_error(scores), len(scores), windows, window, seconds)
 
     @property
@@ -84,7 +84,7 @@ def perplexity(llm: LLM, text: str, *, window: int = DEFAULT_WINDOW, progress: P
             progress.note(f"perplexity {_estimate(scores[:done])}")
     finally:
         progress.finish()
-    return Perplexity.of(scores, len(windows), window, perf_counter() - started)
+    return Perplexity.of(llm.name, scores, len(windows), window, perf_counter() - started)
 
 
 def _estimate(scores: Float64) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inferno.backend import Backend
-from inferno.errors import UsageError
+from inferno.errors import InfernoError, UsageError
 from inferno.kv_cache import KvCache, Sequence
 from inferno.models.llama import Llama
 from inferno.models.weights import Weights
@@ -95,6 +95,8 @@ class Model:
                 self.program.run(batch)
             else:
                 self.program.run_eager(batch, hook)
+        except InfernoError:  # a hook's own
+            raise
         except ValueError as error:
             raise UsageError(str(error)) from None
         sequence.length += tokens

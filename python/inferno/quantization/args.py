@@ -81,11 +81,11 @@ def read_args(values: object, where: str) -> QuantArgs:
 
 
 def refuse_unknown(fields: Fields, known: Collection[str]) -> None:
-    """UnsupportedError for a key that is not among `known` and says more than null, false, {} or []."""
+    """UnsupportedError for a key that is not among `known` and says more than null, false, "", {} or []."""
     for key, value in fields.values.items():
-        if key not in known and value is not None and value is not False and value != {} and value != []:
+        if key not in known and value is not None and value is not False and value not in ("", {}, []):
             raise UnsupportedError(
-                f"{fields.where}: {show_name(key)} must be absent or null, for Inferno does not know what it changes; "
+                f"{fields.where}: {show_name(key)} must be absent or empty, for Inferno does not know what it changes; "
                 f"got {show(value)}; remove the key if it says nothing of the arithmetic"
             )
 

@@ -17,7 +17,7 @@ FORMATS = ("gptq", "gptq_v2")
 
 _READ = (
     "quant_method bits group_size desc_act sym checkpoint_format format is_marlin_format pack_dtype lm_head dynamic "
-    "modules_in_block_to_quantize rotation adapter"
+    "modules_in_block_to_quantize rotation adapter data_type act_bits"
 )
 # How codes were found, on what, by whom, and which kernel is to run them.
 _INFORMATIONAL = (
@@ -26,7 +26,11 @@ _INFORMATIONAL = (
     "max_input_length cache_block_outputs block_name_to_quantize module_name_preceding_first_block use_exllama "
     "exllama_config disable_exllama use_cuda_fp16 use_triton backend parallel_packing pack_impl offload_to_disk "
     "offload_to_disk_path uri fail_safe failsafe v2 v2_alpha inside_layer_modules autoround_version nsamples iters "
-    "seqlen low_gpu_mem_usage enable_quanted_input lr minmax_lr amp calibration group_aware"
+    "seqlen low_gpu_mem_usage enable_quanted_input lr minmax_lr amp calibration group_aware "
+    # what AutoRound's export to GPTQ says of its own work
+    "scale_dtype enable_minmax_tuning enable_norm_bias_tuning enable_round_tuning gradient_accumulate_steps train_bs "
+    "not_use_best_mse dynamic_max_gap to_quant_block_names packing_format act_dynamic act_group_size act_sym "
+    "act_data_type super_bits super_group_size momentum lr_scheduler sampler nblocks"
 )
 _KNOWN = frozenset((_READ + " " + _INFORMATIONAL).split())
 
@@ -89,6 +93,13 @@ def _refuse_other_arithmetic(fields: Fields) -> None:
                 f"{fields.where}: {key} must be absent or empty, for Inferno does not implement {what}; got "
                 f"{show(value)}; quantize the model without it"
             )
+    if fields.string("data_type", "int") != "int":
+        raise UnsupportedError(f"{fields.where}: data_type must be int; got {show(fields.get('data_type'))}")
+    if fields.integer("act_bits", default=16, high=64) < 16:
+        raise UnsupportedError(
+            f"{fields.where}: act_bits must be 16 where quant_method is gptq; got {fields.get('act_bits')}; "
+            "inputs are not rounded beside GPTQ's weights"
+        )
     dtype = fields.string("pack_dtype", "int32")
     if dtype.removeprefix("torch.") != "int32":
         raise UnsupportedError(f"{fields.where}: pack_dtype must be int32; got {show(dtype)}; pack the model so")

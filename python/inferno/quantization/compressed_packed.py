@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from inferno.checkpoint.expected import TensorSpec
 from inferno.checkpoint.tensor import AnyTensor
 from inferno.errors import CheckpointError, UnsupportedError
-from inferno.files import show_name
 from inferno.quantization.activation import Activation
 from inferno.quantization.blocks import Blocks
 from inferno.quantization.fp8_inputs import fp8_inputs
@@ -140,13 +139,14 @@ def scheme(claim: Claim, parts: Mapping[str, AnyTensor], n: int, k: int, where: 
         fits = [bits for bits in range(1, 9) if packed.shape in ((n, _words(k, bits)), (n, -(-k // (32 // bits))))]
         held = f"as for {' or '.join(map(str, fits))} bits" if fits else "which fits no packing"
         raise CheckpointError(
-            f"{packed.file}: {show_name(packed.name)} must be {[n, _words(k, args.num_bits)]} to hold {n} x {k} codes "
-            f"of {args.num_bits} bits; got {list(packed.shape)}, {held}"
+            f"{where}: num_bits must be that of the tensors: {n} x {k} codes of {args.num_bits} bits take a "
+            f"weight_packed of {[n, _words(k, args.num_bits)]}; got {list(packed.shape)}, {held}; correct the "
+            "config, or quantize the model again"
         )
     shuffled = args.actorder == "group"
     if shuffled and "weight_g_idx" not in parts:
         raise CheckpointError(
-            f"{packed.file}: {show_name(packed.name.removesuffix('packed') + 'g_idx')} must be there where actorder is "
-            "group; it is missing, and the groups of the columns with it; quantize the model again with actorder static"
+            f"{where}: weight_g_idx must be there where actorder is group; it is missing, and the groups of the "
+            "columns with it; quantize the model again with actorder static"
         )
     return CompressedPacked(args.num_bits, blocks, not args.symmetric, shuffled, fp8_inputs(claim))

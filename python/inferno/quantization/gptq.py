@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 from inferno.checkpoint.expected import TensorSpec
 from inferno.checkpoint.tensor import AnyTensor
 from inferno.errors import CheckpointError, UnsupportedError
-from inferno.files import show, show_name
+from inferno.files import show
 from inferno.quantization.activation import Activation
 from inferno.quantization.blocks import Blocks
 from inferno.quantization.order import check_order, in_order
-from inferno.quantization.scales import SCALE_TYPES, check_signed_scales, refuse_value
+from inferno.quantization.scales import SCALE_TYPES, check_signed_scales, check_zero_bias, refuse_value
 from inferno.quantization.scheme import Parts
 
 if TYPE_CHECKING:
@@ -55,10 +55,14 @@ class Gptq:
             "qzeros": TensorSpec((groups, n // words), dtypes=("I32",)),
             "scales": TensorSpec((groups, n), dtypes=SCALE_TYPES),
             "g_idx": TensorSpec((k,), dtypes=("I32",), optional=not self.desc_act),
+            # AutoGPTQ wrote one for each layer, of zeros where the model has none.
+            "bias": TensorSpec((n,), dtypes=SCALE_TYPES, optional=True),
         }
 
     def check(self, parts: Parts, n: int, k: int) -> None:
         check_signed_scales(parts["scales"])
+        if "bias" in parts:
+            check_zero_bias(parts["bias"])
         order = parts.get("g_idx")
         if order is None:
             return
@@ -106,10 +110,9 @@ def scheme(claim: Claim, parts: Mapping[str, AnyTensor], n: int, k: int, where: 
                 f"{size}"
             )
     desc_act = args.actorder == "group" and blocks.strategy == "group"
-    weight = parts["qweight"]
     if desc_act and "g_idx" not in parts:
         raise CheckpointError(
-            f"{weight.file}: {show_name(weight.name.removesuffix('qweight') + 'g_idx')} must be there where desc_act "
-            "is true; it is missing, and the groups of the columns with it; fetch or quantize the model again"
+            f"{where}: g_idx must be there where desc_act is true; it is missing, and the groups of the columns with "
+            "it; fetch or quantize the model again"
         )
     return Gptq(args.num_bits, blocks, _FORMATS[form], desc_act)

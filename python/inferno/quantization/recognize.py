@@ -72,7 +72,7 @@ METHODS: Mapping[str, frozenset[str]] = {
 _SIDE = frozenset(suffix for signature in SIGNATURES for suffix in signature.suffixes) - {"weight"} | {
     *("weight_zero_point", "weight_g_idx", "input_scale", "input_zero_point", "output_scale", "weight_format", "bias"),
     *("input_global_scale", "weight._scale", "weight._shift", "_weight_scale", "_weight_zero_point"),
-    *("weight.nested_absmax", "weight.nested_quant_map", "k_scale", "v_scale"),
+    *("weight.nested_absmax", "weight.nested_quant_map", "k_scale", "v_scale", "kv_scale", "q_scale", "prob_scale"),
     *("weight.quant_state.bitsandbytes__nf4", "weight.quant_state.bitsandbytes__fp4"),
 }
 
@@ -152,6 +152,28 @@ def form_of(parts: Mapping[str, AnyTensor], method: str) -> str:
     if not fitting:
         return UNKNOWN
     return max(fitting, key=lambda signature: (len(signature.suffixes), method in signature.methods)).name
+
+
+def what_is_wrong(parts: Mapping[str, AnyTensor], method: str) -> str:
+    """What keeps an unknown form from the nearest one of a quant_method: "as int-quantized, weight_scale is missing".
+
+    "" if no form goes with the method.
+    """
+
+    def faults(signature: Signature) -> list[str]:
+        return [
+            f"{suffix} is missing"
+            if suffix not in parts
+            else f"{suffix} must be {' or '.join(sorted(dtypes))}, not {parts[suffix].dtype}"
+            for suffix, dtypes in signature.suffixes.items()
+            if suffix not in parts or (dtypes and parts[suffix].dtype not in dtypes)
+        ]
+
+    found = [(faults(signature), signature.name) for signature in SIGNATURES if method in signature.methods]
+    if not found:
+        return ""
+    wrong, name = min(found, key=lambda each: len(each[0]))
+    return f"as {name}, {' and '.join(wrong)}"
 
 
 def _is_quantized(parts: Mapping[str, AnyTensor]) -> bool:

@@ -12,7 +12,7 @@ from inferno.checkpoint.tensor import AnyTensor, Tensor
 from inferno.errors import InfernoError, UnsupportedError
 from inferno.files import show, show_some
 from inferno.findings import Finding
-from inferno.quantization.recognize import FLOAT, METHODS, UNKNOWN, form_of, layer_parts
+from inferno.quantization.recognize import FLOAT, METHODS, UNKNOWN, form_of, layer_parts, what_is_wrong
 
 if TYPE_CHECKING:
     from inferno.quantization.claims import Claim
@@ -121,9 +121,10 @@ def _judge(
             f"({told}); {_REPAIR}"
         )
     if form == UNKNOWN:
+        wrong = what_is_wrong(parts, method)
         raise UnsupportedError(
             f"{claim.where}: quant_method {show(method)}: layers are stored in a form that fits no known scheme "
-            f"({told}); {_REPAIR}"
+            f"({told}){wrong and f': {wrong}'}; {_REPAIR}"
         )
     if method not in METHODS[form]:
         raise UnsupportedError(

@@ -68,6 +68,15 @@ def check_symmetric(parts: Mapping[str, Tensor], of: str = "weight") -> None:
         refuse_value(zeros, must, f"{got} at {first}", int(wrong.sum()))
 
 
+def check_zero_bias(bias: Tensor) -> None:
+    """Raises CheckpointError for a bias that the model has not, unless it adds nothing."""
+    wrong = as_float32(bias) != 0
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        must = "be zero where config.json gives the layer no bias"
+        refuse_value(bias, must, f"{as_float32(bias)[first]:g} at {first}", int(wrong.sum()))
+
+
 def refuse_value(tensor: Tensor, must: str, got: str, count: int = 1) -> None:
     """Raises CheckpointError for a value of a side tensor; `count` of them are wrong."""
     more = f" and {count - 1} more" if count > 1 else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferno.errors import UsageError
+from inferno.errors import CheckpointError, UsageError
 from inferno.progress import Progress
 from inferno.quantizer.samples import SampleFile, SiteStatistics, shared, spread_evenly
 from inferno.quantizer.sites import Site
@@ -109,6 +109,11 @@ def _take(
     statistics: SiteStatistics,
 ) -> None:
     inputs = read(site.buffer)
+    if not np.isfinite(inputs).all():
+        raise CheckpointError(
+            f"{site.takes[0]}: must get finite inputs from the calibration text; got NaN or infinity; `inferno inspect "
+            "--deep` shows whether weights are damaged; --round-to-nearest needs no text"
+        )
     weights = np.ones(len(inputs))
     if not site.norm:
         # What is added to the residual stream counts by what it does to the next norm, which divides by its size: a

@@ -14,7 +14,7 @@ from inferno.files import show_some
 SCHEMES: Mapping[str, int] = {"w8a8": 8, "w8a16": 8, "w4a16": 4}
 HEAD = "lm_head"
 # The usual size, and what it falls back to where rows are no multiple of it: what kernels elsewhere take too.
-GROUP_SIZES = (128, 64, 32, 16)
+GROUP_SIZES = (128, 64, 32, 16, 8)
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Recipe:
     scheme: "w8a8" (int8 weights and int8 inputs), "w8a16" or "w4a16" (weights alone). smooth: first move factors
     between inputs and weights, so that a text shows least error: for w8a8 out of the inputs that stick out, for w4a16
     into the columns that meet large inputs. strength: SmoothQuant's alpha (w8a8), from 0 to 1, for every layer; None:
-    for each the one that errs least. group_size: columns that share a scale (w4a16); None: the largest of 128, 64, 32
-    and 16 that divides all rows. ignore: layers to leave alone, by name, `re:` and a regex, or class.
+    for each the one that errs least. group_size: columns that share a scale (w4a16); None: the largest of 128, 64, 32,
+    16 and 8 that divides all rows. ignore: layers to leave alone, by name, `re:` and a regex, or class.
 
     Raises UsageError for what makes no sense.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -139,9 +138,3 @@ def _divided(norm: Tensor, factors: Float64) -> tuple[npt.NDArray[Any], Float64]
     kept = (quotient == 0) | ~np.isfinite(quotient)
     exact = np.where(kept, 1.0, old / np.where(kept, 1.0, quotient))
     return np.where(kept, norm.array, new), exact
-
-
-def scratch_folder(out: Path) -> Path:
-    """Where a file may lie meanwhile: on the disk of `out`, as far as that is there."""
-    existing = next((parent for parent in out.absolute().parents if parent.is_dir()), None)
-    return existing or Path(tempfile.gettempdir())

@@ -20,6 +20,13 @@ def widen(stored: npt.NDArray[Any], dtype: str) -> Float64:
         return np.asarray(stored, np.float64)
 
 
+def is_finite(stored: npt.NDArray[Any], dtype: str) -> bool:
+    """Whether all numbers are; an exponent of ones is what the others have."""
+    if dtype != "BF16":
+        return bool(np.isfinite(stored).all())
+    return not ((stored & np.uint16(0x7F80)) == np.uint16(0x7F80)).any()
+
+
 def narrow(values: Float64, dtype: str) -> npt.NDArray[Any]:
     """The nearest numbers of a type, ties to even (BF16: by way of float32); out of range becomes infinite."""
     with np.errstate(over="ignore"):

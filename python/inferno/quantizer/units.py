@@ -15,7 +15,7 @@ from inferno.files import show_name
 from inferno.quantizer.codes import round_rows
 from inferno.quantizer.packing import pack_rows, packed_width
 from inferno.quantizer.shards import Entry
-from inferno.quantizer.stored import Float64, narrow, widen
+from inferno.quantizer.stored import Float64, is_finite, narrow, widen
 
 Piece = tuple[str, npt.NDArray[Any]]
 # Bytes of a tensor that are copied at once, and numbers of a layer that are rounded: a megabyte of float64, for caches.
@@ -58,6 +58,8 @@ class Copied:
         step = max(1, _COPIED // data.itemsize)
         for begin in range(0, data.size, step):
             piece = data[begin : begin + step]
+            if not is_finite(piece, self.source.dtype):
+                raise not_finite(self.source)
             yield piece.nbytes, [(self.source.name, piece)]
 
 
@@ -120,9 +122,9 @@ class QuantizedLayer:
             )
 
     def _weights(self, stored: npt.NDArray[Any], rows: slice) -> Float64:
-        weights = widen(stored, self.source.dtype)
-        if not np.isfinite(weights).all():
+        if not is_finite(stored, self.source.dtype):
             raise not_finite(self.source)
+        weights = widen(stored, self.source.dtype)
         if self.rows is not None:
             weights *= self.rows[rows, None]
         if self.columns is not None:
