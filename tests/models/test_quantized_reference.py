@@ -6,6 +6,7 @@ and how the texts were chosen, so that no activation lies where float32 might ro
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from inferno.models import Model, load_model
 from inferno.models.llama import linear_layers
 from inferno.models.weights import Weights
 from inferno.program import Batch, Program
+from model_edits import edit_config
 from numpy_llama import U
 from quantized_cases import CASES
 from quantized_references import NUMERICS, exact_logits, float32_bound, has_tie, opened, reference
@@ -46,6 +48,17 @@ def test_logits_equal_the_reference(case, isa, numerics, scratch):
         assert np.abs(logits - known.logits["vllm"]).max() > 10 * float32_bound(case, "vllm", scratch)
     else:
         assert np.abs(logits - exact_logits(case, numerics, scratch)).max() <= bound
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "head" in case.name], ids=lambda case: case.name)
+def test_a_quantized_head_is_used_though_the_config_ties_it(case, isa, tmp_path, scratch):
+    """What is stored counts: the embedding serves as head only where no head is stored, in whatever form."""
+    folder = shutil.copytree(case.folder(scratch), tmp_path / "tied")
+    edit_config(tie_word_embeddings=True)(folder)
+    known = reference(case)
+    models = (inferno.LLM(path, ctx_size=64, threads=1, isa=isa) for path in (case.folder(scratch), folder))
+    untied, tied = (llm.logits(known.token_ids) for llm in models)
+    np.testing.assert_array_equal(tied, untied)
 
 
 def awkward_inputs(k: int, seed: int) -> np.ndarray:
