@@ -150,6 +150,12 @@ void kv_write(py::array keys, py::array values, const py::array& block_table, st
   batch.tokens = span.tokens;
   batch.sequences = {span};
   check_blocks(batch, c.blocks, "kv_write");
+  const std::pair<const py::array&, const char*> read[] = {{block_table, "block_table"}, {k, "k"}, {v, "v"}};
+  for (const auto& [array, name] : read) {
+    require_apart(keys, array, "kv_write: keys", name);
+    require_apart(values, array, "kv_write: values", name);
+  }
+  require_apart(keys, values, "kv_write: keys", "values");
   const KvWriteOp op(tier(isa).kernels.kv_write[index_of(c.dtype)], c, 0, 1);
   float* const buffers[] = {static_cast<float*>(const_cast<void*>(k.data())),
                             static_cast<float*>(const_cast<void*>(v.data()))};
@@ -167,7 +173,6 @@ void attention(py::array out, const py::array& q, py::array keys, py::array valu
   require(dim(q, 1) % c.kv_heads == 0,
           "attention: q must have a multiple of " + std::to_string(c.kv_heads) + " heads; got " + describe(q));
   require_shape(out, {q.shape(0), q.shape(1), q.shape(2)}, "attention: out", "q");
-  require(out_data != q_data || q.size() == 0, "attention: out must not be q");
   const std::int32_t* table = i32(block_table, 1, "attention: block_table");
   require(first_position >= 0, "attention: first_position must be >= 0; got " + std::to_string(first_position));
   const Span span{0, dim(q, 0), static_cast<std::size_t>(first_position), table, dim(block_table, 0)};
@@ -177,6 +182,9 @@ void attention(py::array out, const py::array& q, py::array keys, py::array valu
   batch.tokens = span.tokens;
   batch.sequences = {span};
   check_blocks(batch, c.blocks, "attention");
+  const std::pair<const py::array&, const char*> read[] = {
+      {q, "q"}, {keys, "keys"}, {values, "values"}, {block_table, "block_table"}};
+  for (const auto& [array, name] : read) require_apart(out, array, "attention: out", name);
   const AttentionOp op(tier(isa).kernels.attention[index_of(c.dtype)], c, 0, 1, dim(q, 1), scale);
   const Step step{batch, {}, {span}, {out_data, const_cast<float*>(q_data)}};
   const Scratch scratch;

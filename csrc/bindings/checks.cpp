@@ -1,5 +1,6 @@
 #include "bindings/checks.h"
 
+#include <algorithm>
 #include <stdexcept>
 
 namespace inferno::bindings {
@@ -28,6 +29,13 @@ void require_plain(const py::array& a, py::ssize_t ndim, const std::string& what
 
 void require_writeable(const py::array& a, const std::string& what) {
   require(a.writeable(), what + " must be writeable; got a read-only array");
+}
+
+// Bytes that two contiguous arrays share.
+std::ptrdiff_t shared_bytes(const py::array& a, const py::array& b) {
+  const auto begin = [](const py::array& x) { return reinterpret_cast<std::intptr_t>(x.data()); };
+  const std::intptr_t end = std::min(begin(a) + a.nbytes(), begin(b) + b.nbytes());
+  return std::max<std::ptrdiff_t>(0, end - std::max(begin(a), begin(b)));
 }
 
 DType stored_dtype(const py::array& a, const std::string& what) {
@@ -100,6 +108,20 @@ void require_shape(const py::array& a, std::initializer_list<py::ssize_t> expect
       a.ndim() == static_cast<py::ssize_t>(expected.size()) && std::equal(expected.begin(), expected.end(), a.shape());
   require(same, what + " must be " + shape_text(expected.begin(), expected.end()) + " to match " + why + "; got " +
                     describe(a));
+}
+
+void require_apart(const py::array& out, const py::array& other, const std::string& what, const std::string& name) {
+  const std::ptrdiff_t shared = shared_bytes(out, other);
+  require(shared == 0,
+          what + " must lie outside the memory of " + name + "; got " + std::to_string(shared) + " bytes of both");
+}
+
+void require_apart_or_same(const py::array& out, const py::array& other, const std::string& what,
+                           const std::string& name) {
+  if (out.data() == other.data() && out.nbytes() == other.nbytes()) return;
+  const std::ptrdiff_t shared = shared_bytes(out, other);
+  require(shared == 0,
+          what + " must be " + name + " or lie outside its memory; got " + std::to_string(shared) + " bytes of both");
 }
 
 }  // namespace inferno::bindings

@@ -42,6 +42,14 @@ void* stored_out(py::array& a, py::ssize_t ndim, const std::string& what, DType*
 void require_shape(const py::array& a, std::initializer_list<py::ssize_t> expected, const std::string& what,
                    const std::string& why);
 
+// Requires that `out` (`what`), which a function writes, shares no memory with `other` (`name`), which it reads. Both
+// are contiguous.
+void require_apart(const py::array& out, const py::array& other, const std::string& what, const std::string& name);
+
+// The same, but for `other` being out itself: where a function may work in place.
+void require_apart_or_same(const py::array& out, const py::array& other, const std::string& what,
+                           const std::string& name);
+
 inline std::size_t dim(const py::array& a, py::ssize_t axis) { return static_cast<std::size_t>(a.shape(axis)); }
 
 }  // namespace inferno::bindings

@@ -253,9 +253,7 @@ std::unique_ptr<CodedWeight> make(const std::string& kind_name, const py::array&
   for (const MaybeArray* each : {&zeros, &nested_scales}) {
     if (*each) w->arrays.push_back(**each);
   }
-  for (const py::object& each : w->arrays) {
-    w->nbytes += static_cast<std::size_t>(py::reinterpret_borrow<py::array>(each).nbytes());
-  }
+  for (const py::array& each : w->arrays) w->nbytes += static_cast<std::size_t>(each.nbytes());
   return w;
 }
 

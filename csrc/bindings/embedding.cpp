@@ -61,6 +61,8 @@ void embedding(py::array out, const py::array& ids, const MatrixArgument& table,
   const Matrix w = checked_table(table, axis);
   require_shape(out, {ids.shape(0), static_cast<py::ssize_t>(w.columns)}, "embedding: out", "ids and table");
   check_ids(id_data, dim(ids, 0), w.rows);
+  require_apart(out, ids, "embedding: out", "ids");
+  require_apart(out, table, "embedding: out", "table");
   kernels::Embedding* kernel = tier(isa).kernels.embedding[index_of(w.dtype)];
   py::gil_scoped_release nogil;
   gather(kernel, out_data, id_data, dim(ids, 0), w);

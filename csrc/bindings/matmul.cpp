@@ -125,7 +125,8 @@ void matmul(py::array out, const py::array& x, const MatrixArgument& w, py::ssiz
   a.out = f32_out(out, 2, "matmul: out");
   require_shape(x, {x.shape(0), static_cast<py::ssize_t>(weight.k)}, "matmul: x", "w");
   require_shape(out, {x.shape(0), static_cast<py::ssize_t>(weight.n)}, "matmul: out", "x and w");
-  require(a.out != a.x || x.size() == 0, "matmul: out must not be x");
+  require_apart(out, x, "matmul: out", "x");
+  require_apart(out, w, "matmul: out", "w");
   a.m = dim(x, 0);
   a.ldx = weight.k;
   a.ldo = a.epilogue.ldg = a.epilogue.ldr = weight.n;
@@ -137,13 +138,16 @@ void matmul(py::array out, const py::array& x, const MatrixArgument& w, py::ssiz
   const Stored b = checked_bias(bias, weight);
   a.epilogue.bias = b.data;
   a.epilogue.bias_dtype = b.dtype;
+  if (bias) require_apart(out, *bias, "matmul: out", "bias");
   if (gate) {
     a.epilogue.gate = f32(*gate, 2, "matmul: gate");
     require_shape(*gate, {out.shape(0), out.shape(1)}, "matmul: gate", "out");
+    require_apart_or_same(out, *gate, "matmul: out", "gate");
   }
   if (residual) {
     a.epilogue.residual = f32(*residual, 2, "matmul: residual");
     require_shape(*residual, {out.shape(0), out.shape(1)}, "matmul: residual", "out");
+    require_apart_or_same(out, *residual, "matmul: out", "residual");
   }
   const Scratch scratch;
   a.scratch = scratch.get();

@@ -75,7 +75,8 @@ void matmul_coded(py::array out, const py::array& x, const CodedWeight& weight, 
   a.out = f32_out(out, 2, "matmul_coded: out");
   require_shape(x, {x.shape(0), static_cast<py::ssize_t>(w.k)}, "matmul_coded: x", "weight");
   require_shape(out, {x.shape(0), static_cast<py::ssize_t>(w.n)}, "matmul_coded: out", "x and weight");
-  require(a.out != a.x || x.size() == 0, "matmul_coded: out must not be x");
+  require_apart(out, x, "matmul_coded: out", "x");
+  require_apart(out, weight, "matmul_coded: out");
   a.w = &w;
   a.m = dim(x, 0);
   a.ldx = w.k;
@@ -88,13 +89,16 @@ void matmul_coded(py::array out, const py::array& x, const CodedWeight& weight, 
   const Stored b = checked_bias(bias, w);
   a.epilogue.bias = b.data;
   a.epilogue.bias_dtype = b.dtype;
+  if (bias) require_apart(out, *bias, "matmul_coded: out", "bias");
   if (gate) {
     a.epilogue.gate = f32(*gate, 2, "matmul_coded: gate");
     require_shape(*gate, {out.shape(0), out.shape(1)}, "matmul_coded: gate", "out");
+    require_apart_or_same(out, *gate, "matmul_coded: out", "gate");
   }
   if (residual) {
     a.epilogue.residual = f32(*residual, 2, "matmul_coded: residual");
     require_shape(*residual, {out.shape(0), out.shape(1)}, "matmul_coded: residual", "out");
+    require_apart_or_same(out, *residual, "matmul_coded: out", "residual");
   }
   const Scratch scratch;
   a.scratch = scratch.get();

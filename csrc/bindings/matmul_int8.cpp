@@ -108,9 +108,8 @@ void matmul_int8(py::array out, const py::array& x, const CodedWeight& w, const 
   a.ldo = a.epilogue.ldg = a.epilogue.ldr = w.matrix.n;
   a.x_bytes = dim(x, 1);
   a.outliers = outliers;
-  const auto *x_begin = static_cast<const char*>(a.x), *out_begin = reinterpret_cast<const char*>(a.out);
-  require(x_begin + x.nbytes() <= out_begin || out_begin + out.nbytes() <= x_begin,
-          "matmul_int8: out must not lie in the memory of x");
+  require_apart(out, x, "matmul_int8: out", "x");
+  require_apart(out, w, "matmul_int8: out");
   if (outliers) check_outliers(a.x, dim(out, 0), w.matrix.k, "matmul_int8: x");
   a.w = &w.matrix;
   a.m = dim(out, 0);
@@ -122,13 +121,16 @@ void matmul_int8(py::array out, const py::array& x, const CodedWeight& w, const 
   const Stored b = checked_bias(bias, w);
   a.epilogue.bias = b.data;
   a.epilogue.bias_dtype = b.dtype;
+  if (bias) require_apart(out, *bias, "matmul_int8: out", "bias");
   if (gate) {
     a.epilogue.gate = f32(*gate, 2, "matmul_int8: gate");
     require_shape(*gate, {out.shape(0), n}, "matmul_int8: gate", "out");
+    require_apart_or_same(out, *gate, "matmul_int8: out", "gate");
   }
   if (residual) {
     a.epilogue.residual = f32(*residual, 2, "matmul_int8: residual");
     require_shape(*residual, {out.shape(0), n}, "matmul_int8: residual", "out");
+    require_apart_or_same(out, *residual, "matmul_int8: out", "residual");
   }
   const Scratch scratch;
   a.scratch = scratch.get();

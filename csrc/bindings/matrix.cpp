@@ -31,6 +31,12 @@ Matrix matrix(const MatrixArgument& argument, py::ssize_t axis, const std::strin
   return all;
 }
 
+void require_apart(const py::array& out, const MatrixArgument& argument, const std::string& what,
+                   const std::string& name) {
+  if (const auto* whole = std::get_if<py::array>(&argument)) return require_apart(out, *whole, what, name);
+  for (const py::array& piece : std::get<std::vector<py::array>>(argument)) require_apart(out, piece, what, name);
+}
+
 py::object arrays(const MatrixArgument& argument) {
   if (const auto* list = std::get_if<std::vector<py::array>>(&argument)) return py::cast(*list);
   return std::get<py::array>(argument);

@@ -32,6 +32,10 @@ struct Matrix {
 // dimension.
 Matrix matrix(const MatrixArgument& argument, py::ssize_t axis, const std::string& what, const std::string& shape);
 
+// Requires that `out` shares no memory with a piece.
+void require_apart(const py::array& out, const MatrixArgument& argument, const std::string& what,
+                   const std::string& name);
+
 // The arrays, to be kept alive.
 py::object arrays(const MatrixArgument& argument);
 

@@ -102,6 +102,7 @@ void quantize(py::array out, const py::array& x, const std::string& rule, double
   const float* x_data = f32(x, 2, "quantize: x");
   require(x.shape(1) >= 1, "quantize: x must have at least one column; got " + describe(x));
   void* rows = quantized_out(out, x.shape(0), x.shape(1), threshold > 0, "quantize: out");
+  require_apart(out, x, "quantize: out", "x");
   kernels::Quantize* kernel = tier(isa).kernels.quantize;
   py::gil_scoped_release nogil;
   kernel(rows, x_data, dim(x, 0), dim(x, 1), how);
@@ -115,6 +116,8 @@ void rmsnorm_quantize(py::array out, const py::array& x, const py::array& weight
   require(x.shape(1) >= 1, "rmsnorm_quantize: x must have at least one column; got " + describe(x));
   require_shape(weight, {x.shape(1)}, "rmsnorm_quantize: weight", "x");
   void* rows = quantized_out(out, x.shape(0), x.shape(1), threshold > 0, "rmsnorm_quantize: out");
+  require_apart(out, x, "rmsnorm_quantize: out", "x");
+  require_apart(out, weight, "rmsnorm_quantize: out", "weight");
   kernels::RmsNormQuantize* kernel = tier(isa).kernels.rmsnorm_quantize[index_of(w.dtype)];
   py::gil_scoped_release nogil;
   kernel(rows, x_data, w.data, dim(x, 0), dim(x, 1), eps, how);

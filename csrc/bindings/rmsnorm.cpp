@@ -36,6 +36,8 @@ void rmsnorm(py::array out, const py::array& x, const py::array& weight, float e
   require(x.shape(1) >= 1, "rmsnorm: x must have at least one column; got " + describe(x));
   require_shape(out, {x.shape(0), x.shape(1)}, "rmsnorm: out", "x");
   require_shape(weight, {x.shape(1)}, "rmsnorm: weight", "x");
+  require_apart_or_same(out, x, "rmsnorm: out", "x");
+  require_apart(out, weight, "rmsnorm: out", "weight");
   kernels::RmsNorm* kernel = tier(isa).kernels.rmsnorm[index_of(w.dtype)];
   py::gil_scoped_release nogil;
   kernel(out_data, x_data, w.data, dim(x, 0), dim(x, 1), eps);

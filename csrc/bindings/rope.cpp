@@ -55,6 +55,8 @@ void rope_angles(py::array out, const py::array& positions, const py::array& inv
   const std::int32_t* position_data = i32(positions, 1, "rope_angles: positions");
   const float* freq_data = f32(inv_freq, 1, "rope_angles: inv_freq");
   require_shape(out, {positions.shape(0), 2 * inv_freq.shape(0)}, "rope_angles: out", "positions and inv_freq");
+  require_apart(out, positions, "rope_angles: out", "positions");
+  require_apart(out, inv_freq, "rope_angles: out", "inv_freq");
   kernels::RopeAngles* kernel = tier(isa).kernels.rope_angles;
   py::gil_scoped_release nogil;
   kernel(out_data, position_data, freq_data, dim(positions, 0), dim(inv_freq, 0), factor);
@@ -67,7 +69,12 @@ void rope(py::array out, const py::array& x, const py::array& angles, bool inter
   require(x.shape(2) >= 2 && x.shape(2) % 2 == 0, "rope: x must have an even last dimension; got " + describe(x));
   require_shape(out, {x.shape(0), x.shape(1), x.shape(2)}, "rope: out", "x");
   require_shape(angles, {x.shape(0), x.shape(2)}, "rope: angles", "x");
-  require(!interleaved || out_data != x_data, "rope: out must not be x in interleaved order");
+  if (interleaved) {
+    require_apart(out, x, "rope: out", "x in interleaved order");
+  } else {
+    require_apart_or_same(out, x, "rope: out", "x");
+  }
+  require_apart(out, angles, "rope: out", "angles");
   kernels::Rope* kernel = kernel_of(tier(isa), interleaved);
   py::gil_scoped_release nogil;
   kernel(out_data, x_data, angle_data, dim(x, 0), dim(x, 1), dim(x, 2) / 2);

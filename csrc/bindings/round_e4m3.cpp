@@ -46,6 +46,7 @@ void round_e4m3(py::array out, const py::array& x, const std::optional<double>& 
   float* out_data = f32_out(out, 2, "round_e4m3: out");
   require(x.shape(1) >= 1, "round_e4m3: x must have at least one column; got " + describe(x));
   require_shape(out, {x.shape(0), x.shape(1)}, "round_e4m3: out", "x");
+  require_apart_or_same(out, x, "round_e4m3: out", "x");
   const kernels::E4M3Rounding rounding = checked_rounding(scale, group, reciprocal, dim(x, 1));
   kernels::RoundE4M3* kernel = tier(isa).kernels.round_e4m3;
   py::gil_scoped_release nogil;

@@ -38,6 +38,7 @@ py::tuple group_max(py::array maxima, const py::array& x, const std::string& isa
   const float* x_data = logits_of(x, "group_max: x");
   float* maxima_data = f32_out(maxima, 1, "group_max: maxima");
   require_groups(maxima, x, "group_max: maxima");
+  require_apart(maxima, x, "group_max: maxima", "x");
   kernels::GroupMax* kernel = tier(isa).kernels.group_max;
   kernels::Peak peak;
   {
@@ -54,6 +55,8 @@ std::size_t collect(py::array ids, const py::array& x, const py::array& maxima, 
   const float* maxima_data = f32(maxima, 1, "collect: maxima");
   require_shape(ids, {x.shape(0)}, "collect: ids", "x");
   require_groups(maxima, x, "collect: maxima");
+  require_apart(ids, x, "collect: ids", "x");
+  require_apart(ids, maxima, "collect: ids", "maxima");
   require(!std::isnan(threshold), "collect: threshold must be a number; got nan");
   kernels::Collect* kernel = tier(isa).kernels.collect;
   py::gil_scoped_release nogil;
@@ -67,6 +70,9 @@ void exp_weights(py::array weights, py::array sums, const py::array& x, float pe
   std::uint64_t* sum_data = u64_out(sums, 1, "exp_weights: sums");
   require_shape(weights, {x.shape(0)}, "exp_weights: weights", "x");
   require_groups(sums, x, "exp_weights: sums");
+  require_apart_or_same(weights, x, "exp_weights: weights", "x");
+  require_apart(sums, x, "exp_weights: sums", "x");
+  require_apart(sums, weights, "exp_weights: sums", "weights");
   require(std::isfinite(peak), "exp_weights: peak must be finite; got " + text(peak));
   require(std::isnormal(scale) && scale > 0, "exp_weights: scale must be positive and normal; got " + text(scale));
   kernels::ExpWeights* kernel = tier(isa).kernels.exp_weights;

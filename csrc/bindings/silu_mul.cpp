@@ -11,6 +11,8 @@ void silu_mul(py::array out, const py::array& gate, const py::array& up, const s
   const float* up_data = f32(up, 1, "silu_mul: up");
   require_shape(up, {gate.shape(0)}, "silu_mul: up", "gate");
   require_shape(out, {gate.shape(0)}, "silu_mul: out", "gate");
+  require_apart_or_same(out, gate, "silu_mul: out", "gate");
+  require_apart_or_same(out, up, "silu_mul: out", "up");
   kernels::SiluMul* kernel = tier(isa).kernels.silu_mul;
   py::gil_scoped_release nogil;
   kernel(out_data, gate_data, up_data, dim(gate, 0));

@@ -1,10 +1,10 @@
 """Kernels and the step program, in C++. Arrays in, arrays out; knows no file and no model.
 
 The plain functions run one operation on one thread, for tests and benches; csrc/kernels/ holds each one's contract, in
-a header of its name. Arrays are C-contiguous; outputs come first and are written in place; nothing is converted or
-copied. Stored arrays (weights, the cache) are float32, float16 or, for BF16, uint16; weights may lie at any address.
-`isa` names a tier; empty, it is INFERNO_ISA or else the best that this CPU runs. Bad arguments raise ValueError or
-TypeError.
+a header of its name. Arrays are C-contiguous; outputs come first and are written in place, and share no memory with
+other arguments, except that one may be an input where that is said; nothing is converted or copied. Stored arrays
+(weights, the cache) are float32, float16 or, for BF16, uint16; weights may lie at any address. `isa` names a tier;
+empty, it is INFERNO_ISA or else the best that this CPU runs. Bad arguments raise ValueError or TypeError.
 """
 
 from collections.abc import Sequence

@@ -224,15 +224,6 @@ def test_bad_arguments_are_refused(name: str, changes: dict[str, Any], message: 
         getattr(_core, name)(**{**GOOD[name](), **changes})
 
 
-def test_in_place_where_it_would_go_wrong() -> None:
-    x = f32(2, 3, 4)
-    with pytest.raises(ValueError, match="rope: out must not be x in interleaved order"):
-        _core.rope(x, x, f32(2, 4), interleaved=True)
-    q = f32(2, 6, 4)
-    with pytest.raises(ValueError, match="attention: out must not be q"):
-        _core.attention(**{**GOOD["attention"](), "out": q, "q": q})
-
-
 @pytest.mark.parametrize("name", [n for n in GOOD if n not in ("read_bandwidth", "read_all", "fma_peak")])
 def test_nothing_is_converted(name: str) -> None:
     """A list is no array: a cast would be a copy that nobody asked for, and an out that nobody sees."""

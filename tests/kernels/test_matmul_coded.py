@@ -241,12 +241,6 @@ def test_refused(change: dict[str, Any], text: str, isa: str) -> None:
         _core.matmul_coded(weight=make_coded("u8", 8, 24).weight, isa=isa, **arguments)
 
 
-def test_out_is_not_x(isa: str) -> None:
-    x = np.zeros((2, 8), np.float32)
-    with pytest.raises(ValueError, match="matmul_coded: out must not be x"):
-        _core.matmul_coded(x, x, make_coded("u8", 8, 8).weight, isa=isa)
-
-
 @pytest.mark.parametrize("weight", [None, np.zeros((8, 24), np.float32)])
 def test_only_codes_are_a_weight(weight: Any, isa: str) -> None:
     with pytest.raises(TypeError, match="incompatible function arguments"):
