@@ -12,8 +12,9 @@ namespace {
 
 // Tokens of one attention item. They share each widened block of the cache; longer ones leave threads idle at the end.
 constexpr std::size_t kTileTokens = 16;
-// Pieces that a thread's share of a stage is cut into, so that a thread that was held up is relieved by the others.
-constexpr std::size_t kPieces = 6;
+// A thread takes this part of its share of what is left: large pieces first, for each begins with cold streams, and
+// single items in the end, so that threads finish together, also those that were held up.
+constexpr std::size_t kShare = 3;
 // Tokens are counted in 31 bits: with rows of fewer floats than this, no size of a buffer in bytes overflows.
 constexpr std::size_t kMaxWidth = std::size_t{1} << 30;
 
@@ -151,11 +152,12 @@ void Program::run_stage(const Step& step, const Stage& stage, std::atomic<std::s
                         std::uint64_t* busy) const {
   std::size_t total = 0;
   for (std::size_t i = stage.first; i < stage.last; ++i) total += operations_[i]->items(step);
-  const std::size_t piece = worker.threads == 1 ? total : std::max<std::size_t>(1, total / (worker.threads * kPieces));
-  for (;;) {
-    std::size_t begin = next.fetch_add(piece, std::memory_order_relaxed);
-    if (begin >= total) return;
-    std::size_t end = std::min(begin + piece, total);
+  std::size_t begin = next.load(std::memory_order_relaxed);
+  while (begin < total) {
+    const std::size_t left = total - begin;
+    const std::size_t piece = worker.threads == 1 ? left : std::max<std::size_t>(1, left / (worker.threads * kShare));
+    if (!next.compare_exchange_weak(begin, begin + piece, std::memory_order_relaxed)) continue;
+    std::size_t end = begin + piece;
     for (std::size_t i = stage.first; i < stage.last && end > 0; ++i) {
       const std::size_t items = operations_[i]->items(step);
       if (begin < items) {
@@ -166,6 +168,7 @@ void Program::run_stage(const Step& step, const Stage& stage, std::atomic<std::s
       begin = begin > items ? begin - items : 0;
       end = end > items ? end - items : 0;
     }
+    begin = next.load(std::memory_order_relaxed);
   }
 }
 
