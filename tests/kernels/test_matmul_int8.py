@@ -97,6 +97,20 @@ def test_long_sums_are_exact(isa: str, m: int, n: int, k: int) -> None:
     np.testing.assert_array_equal(multiply(make_rows(ones(m), x), plain("i8", w), isa), (x @ w.T).astype(F))
 
 
+@pytest.mark.parametrize(("kind", "zero"), [("i8", 0), ("i8", -7), ("u8", 128)])
+@pytest.mark.parametrize(("n", "k"), [(4096, 24), (4105, 24), (9001, 17), (100, 4095), (100, 4096)])
+def test_one_row_of_x_and_many_columns(isa: str, kind: str, zero: int, n: int, k: int) -> None:
+    """More than are summed at once; rows of weights about as long as a page; cut anywhere."""
+    x, codes = any_x(1, k), any_codes(kind, n, k)
+    weight, rows = plain(kind, codes, zero), make_rows(ones(1), x)
+    sums = (x.astype(np.int64) @ (codes - zero).T.astype(np.int64)).astype(F)
+    np.testing.assert_array_equal(multiply(rows, weight, isa), sums)
+    out = np.zeros((1, n), F)
+    for begin, end in ((0, 5), (5, 90), (90, n)):
+        _core.matmul_int8(out, rows, weight, isa=isa, n_begin=begin, n_end=end)
+    np.testing.assert_array_equal(out, sums)
+
+
 @pytest.mark.parametrize("m", [1, 4, 13])
 @pytest.mark.parametrize("x", [-255, -128, 127, 255])
 @pytest.mark.parametrize(("kind", "code", "zero"), [("i8", -128, 0), ("i8", 127, -128), ("u8", 255, 0), ("u8", 0, 255)])

@@ -46,6 +46,28 @@ struct Columns {
   }
 };
 
+// Scales [i, i + count), count <= 8, that lie side by side, into out, which has room for eight; false for a type whose
+// scales are made one by one.
+inline bool load_scales(const Scales& s, std::size_t i, std::size_t count, float* out) {
+  const auto get = [&](auto type) {
+    const auto* at = elements<decltype(type)>(s.data) + i;
+    const __m256 v = count == kLanes ? load(type, at) : load_part(type, at, count);
+    _mm256_store_ps(out, _mm256_mul_ps(v, _mm256_set1_ps(s.factor)));
+    return true;
+  };
+  switch (s.type) {
+    case ScaleType::kF32:
+      return get(F32{});
+    case ScaleType::kF16:
+      return get(F16{});
+    case ScaleType::kBF16:
+      return get(BF16{});
+    case ScaleType::kNested:
+      break;
+  }
+  return false;
+}
+
 // Scales and zeros of columns of out for one block of columns of w.
 template <std::size_t N>
 struct Block {
@@ -54,10 +76,19 @@ struct Block {
   bool zeros;  // whether one of `zero` is not 0
 
   Block(const CodedMatrix& w, const Columns<N>& columns, std::size_t c) : scale{}, zero{}, zeros(false) {
-    const bool plain = w.zeros.type == ZeroType::kConstant;
+    const bool in_row = w.block_rows == 1 && w.scales.row_stride == 1;
+    for (std::size_t l = 0; l < columns.count; l += kLanes) {
+      const std::size_t some = std::min(kLanes, columns.count - l), end = l + some;
+      if (in_row && load_scales(w.scales, columns.j + l + c * w.scales.column_stride, some, scale + l)) continue;
+      for (std::size_t each = l; each < end; ++each) scale[each] = scale_at(w, columns.row_block[each], c);
+    }
+    if (w.zeros.type == ZeroType::kConstant) {
+      for (std::size_t l = 0; l < columns.count; ++l) zero[l] = w.zeros.constant;
+      zeros = w.zeros.constant != 0;
+      return;
+    }
     for (std::size_t l = 0; l < columns.count; ++l) {
-      scale[l] = scale_at(w, columns.row_block[l], c);
-      zero[l] = plain ? w.zeros.constant : zero_at(w, columns.row_block[l], c);
+      zero[l] = zero_at(w, columns.row_block[l], c);
       zeros |= zero[l] != 0;
     }
   }

@@ -10,10 +10,14 @@ struct Rows {
   static constexpr std::size_t kPerLine = kCacheLine / sizeof(typename W::Storage);
   const typename W::Storage* base;
   std::size_t stride;
-  // Asks for the line kPrefetchBytes after p; past the end of memory that does nothing. GCC takes a function that only
-  // prefetches for one without effect and drops the calls that it has not inlined by then: hence the attribute.
+  std::size_t in_step;  // rows that are read side by side
+  // Asks for what is read kPrefetchBytes after p: past the end of the row, the beginning of the row that comes next,
+  // in_step rows on. Past the end of memory that does nothing. GCC takes a function that only prefetches for one without
+  // effect and drops the calls that it has not inlined by then: hence the attribute.
   [[gnu::always_inline]] void ahead(std::size_t j, std::size_t p) const {
-    _mm_prefetch(reinterpret_cast<const char*>(base + j * stride + p) + kPrefetchBytes, _MM_HINT_T0);
+    const std::size_t there = p + kPrefetchBytes / sizeof *base;
+    const std::size_t place = there < stride ? there : there + (in_step - 1) * stride;
+    _mm_prefetch(reinterpret_cast<const char*>(base + j * stride + place), _MM_HINT_T0);
   }
   __m256 at(std::size_t j, std::size_t p) const { return load(W{}, base + j * stride + p); }
   __m256 part(std::size_t j, std::size_t p, std::size_t count) const {
@@ -33,7 +37,7 @@ void stream_columns(const MatMulArgs& a, float* lanes, std::size_t begin, std::s
           const float* x = a.x + i * a.ldx;
           for (std::size_t s = 0; s < a.segment_count; ++s) {
             const auto [data, k] = a.segments[s];
-            tile.add(Rows<W>{elements<W>(data) + j * k, k}, x, a.ldx, k);
+            tile.add(Rows<W>{elements<W>(data) + j * k, k, NR}, x, a.ldx, k);
             x += k;
           }
           tile.store_lanes(lanes + (i * kNc + (j - begin)) * kLanes, kNc * kLanes);
@@ -70,7 +74,7 @@ void panel_columns(const MatMulArgs& a, float* panel, float* lanes, std::size_t 
     const auto [data, k] = a.segments[s];
     for (std::size_t p = 0; p < k; p += kKc) {
       const std::size_t depth = k - p < kKc ? k - p : kKc;
-      fill_panel(panel, Rows<W>{elements<W>(data) + begin * k + p, k}, end - begin, depth);
+      fill_panel(panel, Rows<W>{elements<W>(data) + begin * k + p, k, 1}, end - begin, depth);
       add_panel(panel, lanes, x + p, a.ldx, i_end - i_begin, end - begin, depth, fresh);
       fresh = false;
     }

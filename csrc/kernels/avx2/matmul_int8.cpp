@@ -34,6 +34,10 @@ constexpr std::size_t kPanelBytes = kNc * kKc * sizeof(std::int16_t);
 constexpr std::size_t kSumBytes = kMc * kNc * sizeof(std::int32_t);
 static_assert(kPanelBytes + 2 * kSumBytes <= kMatMulScratchBytes);
 static_assert(kPanelRows <= kMc);
+// Columns whose sums of one row of x lie in scratch at once.
+constexpr std::size_t kStreamed = 4096;
+static_assert(kStreamed * sizeof(std::int32_t) <= kMatMulScratchBytes && kStreamed % kLanes == 0);
+constexpr std::size_t kPageBytes = 4096;
 
 // --- Few rows of x.
 
@@ -148,14 +152,58 @@ void dot_rows(const MatMulInt8Args& a, std::size_t i, std::size_t j, std::size_t
   for (std::size_t r = 0; r < MR; ++r) finish(a, i + r, j, count, sums[r]);
 }
 
+// One row of x, columns [begin, begin + kLanes * depth) whose rows of weights have one scale and one zero in common
+// each: read as kLanes streams, each of `depth` rows one after another. Side by side, rows shorter than a page share
+// pages, and the hardware follows one stream in a page.
+template <class W, bool kZeros>
+void dot_streams(const MatMulInt8Args& a, std::size_t begin, std::size_t depth) {
+  const CodedMatrix& w = *a.w;
+  auto* found = static_cast<std::int32_t*>(a.scratch);
+  const std::int16_t* x[1] = {quantized_row(a, 0).codes()};
+  std::int32_t zero[kLanes];
+  std::fill(zero, zero + kLanes, w.zeros.constant);
+  // After a row comes the next in storage.
+  const Ahead ahead{kPrefetchBytes / kLanes, static_cast<std::size_t>(-1), 0};
+  for (std::size_t i = 0; i < depth; ++i) {
+    const typename W::Storage* rows[kLanes];
+    for (std::size_t s = 0; s < kLanes; ++s) rows[s] = codes_of<W>(w, begin + s * depth + i);
+    __m256i acc[1][kLanes];
+    for (__m256i& v : acc[0]) v = _mm256_setzero_si256();
+    dot<W, 1, kLanes, kZeros>(acc, rows, x, w.k, zero, ahead);
+    alignas(32) std::int32_t sums[kLanes];
+    _mm256_store_si256(reinterpret_cast<__m256i*>(sums), sum8(acc[0]));
+    for (std::size_t s = 0; s < kLanes; ++s) found[s * depth + i] = sums[s];
+  }
+  for (std::size_t n = 0; n < kLanes * depth; n += kLanes) {
+    const Block<kLanes> block(w, Columns<kLanes>(w, begin + n, kLanes), 0);
+    const __m256 products = _mm256_cvtepi32_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(found + n)));
+    finish(a, 0, begin + n, kLanes, _mm256_fmadd_ps(products, _mm256_load_ps(block.scale), _mm256_setzero_ps()));
+  }
+}
+
+template <class W>
+void one_row(const MatMulInt8Args& a) {
+  const CodedMatrix& w = *a.w;
+  std::size_t j = a.n_begin;
+  if (w.column_blocks == 1 && w.zeros.type == ZeroType::kConstant && w.row_bytes < kPageBytes) {
+    while (a.n_end - j >= kLanes) {
+      const std::size_t depth = std::min(a.n_end - j, kStreamed) / kLanes;
+      if (w.zeros.constant == 0) {
+        dot_streams<W, false>(a, j, depth);
+      } else {
+        dot_streams<W, true>(a, j, depth);
+      }
+      j += kLanes * depth;
+    }
+  }
+  for (; j < a.n_end; j += kLanes) dot_rows<W, 1, kGemvNr>(a, 0, j, std::min(kLanes, a.n_end - j));
+}
+
 template <class W>
 void few_rows(const MatMulInt8Args& a) {
+  if (a.m == 1) return one_row<W>(a);
   for (std::size_t j = a.n_begin; j < a.n_end; j += kLanes) {
     const std::size_t count = std::min(kLanes, a.n_end - j);
-    if (a.m == 1) {
-      dot_rows<W, 1, kGemvNr>(a, 0, j, count);
-      continue;
-    }
     for (std::size_t i = 0; i < a.m; i += kFewMr) {
       with_constant<kFewMr>(std::min(kFewMr, a.m - i),
                             [&](auto rows) { dot_rows<W, rows, rows <= 2 ? 2 * kFewNr : kFewNr>(a, i, j, count); });
