@@ -9,14 +9,13 @@ template <class W>
 struct Rows {
   static constexpr std::size_t kPerLine = kCacheLine / sizeof(typename W::Storage);
   const typename W::Storage* base;
-  std::size_t stride;
-  std::size_t in_step;  // rows that are read side by side
-  // Asks for what is read kPrefetchBytes after p: past the end of the row, the beginning of the row that comes next,
-  // in_step rows on. Past the end of memory that does nothing. GCC takes a function that only prefetches for one without
-  // effect and drops the calls that it has not inlined by then: hence the attribute.
+  std::size_t stride;   // between rows that are read side by side
+  std::size_t k, skip;  // of a row, and from its end to the row that is read next in its place
+  // Asks for what is read kPrefetchBytes after p. Past the end of memory that does nothing. GCC takes a function that
+  // only prefetches for one without effect and drops the calls that it has not inlined by then: hence the attribute.
   [[gnu::always_inline]] void ahead(std::size_t j, std::size_t p) const {
     const std::size_t there = p + kPrefetchBytes / sizeof *base;
-    const std::size_t place = there < stride ? there : there + (in_step - 1) * stride;
+    const std::size_t place = there < k ? there : there + skip;
     _mm_prefetch(reinterpret_cast<const char*>(base + j * stride + place), _MM_HINT_T0);
   }
   __m256 at(std::size_t j, std::size_t p) const { return load(W{}, base + j * stride + p); }
@@ -37,7 +36,7 @@ void stream_columns(const MatMulArgs& a, float* lanes, std::size_t begin, std::s
           const float* x = a.x + i * a.ldx;
           for (std::size_t s = 0; s < a.segment_count; ++s) {
             const auto [data, k] = a.segments[s];
-            tile.add(Rows<W>{elements<W>(data) + j * k, k, NR}, x, a.ldx, k);
+            tile.add(Rows<W>{elements<W>(data) + j * k, k, k, (NR - 1) * k}, x, a.ldx, k);
             x += k;
           }
           tile.store_lanes(lanes + (i * kNc + (j - begin)) * kLanes, kNc * kLanes);
@@ -46,6 +45,38 @@ void stream_columns(const MatMulArgs& a, float* lanes, std::size_t begin, std::s
     });
   }
   for (std::size_t i = 0; i < a.m; ++i) finish(a.out, a.ldo, a.epilogue, lanes + i * kNc * kLanes, i, begin, end);
+}
+
+// One row of x, columns [begin, begin + kGemvNr * depth): kGemvNr streams of weights, each of `depth` rows one after
+// another. Side by side, rows shorter than a page share pages, and the hardware follows one stream in a page.
+template <class W>
+void stream_far(const MatMulArgs& a, float* lanes, std::size_t begin, std::size_t depth) {
+  for (std::size_t i = 0; i < depth; ++i) {
+    Tile<1, kGemvNr> tile;
+    tile.clear();
+    const float* x = a.x;
+    for (std::size_t s = 0; s < a.segment_count; ++s) {
+      const auto [data, k] = a.segments[s];
+      tile.add(Rows<W>{elements<W>(data) + (begin + i) * k, depth * k, k, 0}, x, a.ldx, k);
+      x += k;
+    }
+    for (std::size_t j = 0; j < kGemvNr; ++j) _mm256_store_ps(lanes + (j * depth + i) * kLanes, tile.acc[0][j]);
+  }
+  finish(a.out, a.ldo, a.epilogue, lanes, 0, begin, begin + kGemvNr * depth);
+}
+
+// One row of x.
+template <class W>
+void stream_row(const MatMulArgs& a, float* lanes) {
+  std::size_t j = a.n_begin;
+  if (a.segments[0].k * sizeof(typename W::Storage) < kPageBytes) {
+    while (a.n_end - j >= kGemvNr) {
+      const std::size_t depth = (a.n_end - j < kStreamed ? a.n_end - j : kStreamed) / kGemvNr;
+      stream_far<W>(a, lanes, j, depth);
+      j += kGemvNr * depth;
+    }
+  }
+  for (; j < a.n_end; j += kNc) stream_columns<W, 1, kGemvNr>(a, lanes, j, a.n_end - j < kNc ? a.n_end : j + kNc);
 }
 
 // Widens w[j, p] for j < columns, p < depth into panels of kNr columns; the rest of a panel is zero.
@@ -74,7 +105,7 @@ void panel_columns(const MatMulArgs& a, float* panel, float* lanes, std::size_t 
     const auto [data, k] = a.segments[s];
     for (std::size_t p = 0; p < k; p += kKc) {
       const std::size_t depth = k - p < kKc ? k - p : kKc;
-      fill_panel(panel, Rows<W>{elements<W>(data) + begin * k + p, k, 1}, end - begin, depth);
+      fill_panel(panel, Rows<W>{elements<W>(data) + begin * k + p, k, k, 0}, end - begin, depth);
       add_panel(panel, lanes, x + p, a.ldx, i_end - i_begin, end - begin, depth, fresh);
       fresh = false;
     }
@@ -88,11 +119,10 @@ template <class W>
 void matmul(const MatMulArgs& a) {
   float* panel = static_cast<float*>(a.scratch);
   float* lanes = panel + kPanelFloats;
+  if (a.m == 1) return stream_row<W>(a, lanes);
   for (std::size_t begin = a.n_begin; begin < a.n_end; begin += kNc) {
     const std::size_t end = a.n_end - begin < kNc ? a.n_end : begin + kNc;
-    if (a.m == 1) {
-      stream_columns<W, 1, kGemvNr>(a, lanes, begin, end);
-    } else if (a.m < kPanelRows) {
+    if (a.m < kPanelRows) {
       stream_columns<W, kMr, kNr>(a, lanes, begin, end);
     } else {
       for (std::size_t i = 0; i < a.m; i += kMc) {

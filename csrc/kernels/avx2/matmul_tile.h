@@ -34,6 +34,10 @@ static_assert(kNc % kNr == 0 && kNc % kLanes == 0 && kKc % kLanes == 0 && kMatMu
 constexpr std::size_t kPanelFloats = kNc * kKc;
 constexpr std::size_t kSumFloats = kMc * kNc * kLanes;
 static_assert((kPanelFloats + kSumFloats) * sizeof(float) <= kMatMulScratchBytes);
+// Columns whose lane sums of one row of x lie there at once.
+constexpr std::size_t kStreamed = 4096;
+static_assert((kStreamed + kLanes) * kLanes <= kSumFloats);
+constexpr std::size_t kPageBytes = 4096;
 
 // How far ahead of its use a streamed row is asked for. Left to itself the hardware loses some of the kGemvNr streams
 // at every page's end: one token reads at 0.78 of the best probe's speed, and at 0.95 with this, if what is asked for
@@ -105,7 +109,8 @@ struct Tile {
   }
 };
 
-// Adds up the lanes of row i's columns [begin, end), end - begin <= kNc, and applies the epilogue. lanes: (kNc, 8).
+// Adds up the lanes of row i's columns [begin, end), and applies the epilogue. lanes: 8 for each, and as many more as
+// make up eight columns.
 inline void finish(float* out, std::size_t ldo, const Epilogue& e, const float* lanes, std::size_t i, std::size_t begin,
                    std::size_t end) {
   for (std::size_t j = begin; j < end; j += kLanes, lanes += kLanes * kLanes) {
