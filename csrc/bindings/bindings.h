@@ -18,6 +18,9 @@
 
 namespace inferno::bindings {
 
+using MaybeArray = std::optional<py::array>;
+using MaybeName = std::optional<std::string>;
+
 // A program and the arrays that its operations point into.
 struct BoundProgram {
   explicit BoundProgram(const Tier& tier) : program(tier) {}

@@ -12,8 +12,6 @@ std::string shape_text(const py::ssize_t* begin, const py::ssize_t* end) {
   return text + (end - begin == 1 ? ",)" : ")");
 }
 
-bool contiguous(const py::array& a) { return (a.flags() & py::array::c_style) != 0; }
-
 // A NumPy array whose data may start anywhere is flagged unaligned; stored weights may be so, activations may not.
 bool aligned(const py::array& a) {
   const auto itemsize = static_cast<std::uintptr_t>(a.itemsize());  // 0 for an empty record

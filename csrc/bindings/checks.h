@@ -17,6 +17,8 @@ namespace inferno::bindings {
 // Throws std::invalid_argument with this message unless ok.
 void require(bool ok, const std::string& message);
 
+inline bool contiguous(const py::array& a) { return (a.flags() & py::array::c_style) != 0; }
+
 // "(2, 8) float32", for messages.
 std::string describe(const py::array& a);
 

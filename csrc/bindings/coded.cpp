@@ -10,8 +10,6 @@
 namespace inferno::bindings {
 namespace {
 
-using MaybeArray = std::optional<py::array>;
-
 // What Python calls the types of codes, and how each is packed.
 struct Kind {
   const char* name;
@@ -42,8 +40,6 @@ const Kind& kind_of(const std::string& name) {
 }
 
 constexpr std::size_t ceil_div(std::size_t a, std::size_t b) { return a / b + (a % b != 0); }
-
-bool contiguous(const py::array& a) { return (a.flags() & py::array::c_style) != 0; }
 
 bool is_integers(const py::array& a, const char* kinds, py::ssize_t bytes) {
   const py::dtype type = a.dtype();

@@ -33,7 +33,7 @@ const kernels::ReadPattern& find_pattern(const std::string& name, const std::str
 // Bytes per second at which `threads` threads read `data` once, in interleaved pieces of 1 MiB.
 double read_bandwidth(const py::array& data, py::ssize_t threads, const std::string& pattern, const std::string& isa) {
   const std::size_t n = checked_threads(threads, "read_bandwidth");
-  require((data.flags() & py::array::c_style) != 0, "read_bandwidth: data must be contiguous; got " + describe(data));
+  require(contiguous(data), "read_bandwidth: data must be contiguous; got " + describe(data));
   require(data.nbytes() > 0, "read_bandwidth: data must hold at least one byte; got none");
   struct Context {
     kernels::ReadAll* read;
@@ -61,7 +61,7 @@ double read_bandwidth(const py::array& data, py::ssize_t threads, const std::str
 }
 
 std::uint64_t read_all(const py::array& data, const std::string& pattern, const std::string& isa) {
-  require((data.flags() & py::array::c_style) != 0, "read_all: data must be contiguous; got " + describe(data));
+  require(contiguous(data), "read_all: data must be contiguous; got " + describe(data));
   return tier(isa).kernels.read_all(data.data(), static_cast<std::size_t>(data.nbytes()),
                                     find_pattern(pattern, "read_all"));
 }

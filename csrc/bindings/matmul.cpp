@@ -2,13 +2,13 @@
 
 #include <algorithm>
 
-#include "bindings/bindings.h"
 #include "bindings/matrix.h"
+#include "bindings/product.h"
 
 namespace inferno::bindings {
 namespace {
 
-constexpr std::size_t kNone = static_cast<std::size_t>(-1);
+constexpr ProductNames kNames{"matmul", "w"};
 
 // A weight matrix where it lies: in blocks of rows, each of which gives a block of out's columns, or in segments of k.
 struct Weight {
@@ -46,52 +46,25 @@ void multiply(kernels::MatMul* kernel, const kernels::MatMulArgs& a, const Weigh
 
 class MatMulOp final : public Operation {
  public:
-  struct Spec {
-    kernels::MatMul* kernel;
-    std::size_t out, x;
-    Weight w;
-    const void* bias;
-    DType bias_dtype;
-    std::size_t gate, residual;  // buffers, or kNone
-    Rows rows;
-  };
-  explicit MatMulOp(Spec spec) : s_(std::move(spec)) {}
+  MatMulOp(kernels::MatMul* kernel, const RecordedProduct& product, Weight w)
+      : kernel_(kernel), p_(product), w_(std::move(w)) {}
   const char* name() const override { return "matmul"; }
-  std::vector<Resource> reads() const override {
-    std::vector<Resource> all{s_.x};
-    if (s_.gate != kNone) all.push_back(s_.gate);
-    if (s_.residual != kNone) all.push_back(s_.residual);
-    return all;
-  }
-  std::vector<Resource> writes() const override { return {s_.out}; }
-  std::size_t items(const Step&) const override {
-    return (s_.w.n + kernels::kMatMulColumns - 1) / kernels::kMatMulColumns;
-  }
+  std::vector<Resource> reads() const override { return p_.reads(); }
+  std::vector<Resource> writes() const override { return {p_.out}; }
+  std::size_t items(const Step&) const override { return p_.items(); }
   void run(const Step& step, std::size_t begin, std::size_t end, const Worker& worker) const override {
     kernels::MatMulArgs a{};
-    a.out = step.buffer(s_.out);
-    a.ldo = s_.w.n;
-    a.x = step.buffer(s_.x);
-    a.ldx = s_.w.k;
-    a.m = s_.rows == Rows::kTokens ? step.batch.tokens : step.batch.outputs;
-    a.n_begin = begin * kernels::kMatMulColumns;
-    a.n_end = std::min(end * kernels::kMatMulColumns, s_.w.n);
-    a.epilogue.bias = s_.bias;
-    a.epilogue.bias_dtype = s_.bias_dtype;
-    if (s_.gate != kNone) a.epilogue.gate = step.buffer(s_.gate);
-    if (s_.residual != kNone) a.epilogue.residual = step.buffer(s_.residual);
-    a.epilogue.ldg = a.epilogue.ldr = s_.w.n;
-    a.scratch = worker.scratch;
-    multiply(s_.kernel, a, s_.w);
+    p_.set(a, step, begin, end, worker);
+    a.ldx = w_.k;
+    multiply(kernel_, a, w_);
   }
 
  private:
-  Spec s_;
+  kernels::MatMul* kernel_;
+  RecordedProduct p_;
+  Weight w_;
 };
 static_assert(kernels::kMatMulScratchBytes <= kScratchBytes);
-
-using MaybeArray = std::optional<py::array>;
-using MaybeName = std::optional<std::string>;
 
 Weight checked_weight(const MatrixArgument& w, py::ssize_t axis) {
   const Matrix found = matrix(w, axis, "matmul: w", "(n, k)");
@@ -110,12 +83,6 @@ Weight checked_weight(const MatrixArgument& w, py::ssize_t axis) {
   return weight;
 }
 
-Stored checked_bias(const MaybeArray& bias, const Weight& w) {
-  if (!bias) return {nullptr, DType::kF32};
-  require_shape(*bias, {static_cast<py::ssize_t>(w.n)}, "matmul: bias", "w");
-  return stored(*bias, "matmul: bias");
-}
-
 void matmul(py::array out, const py::array& x, const MatrixArgument& w, py::ssize_t axis, const MaybeArray& bias,
             const MaybeArray& gate, const MaybeArray& residual, std::size_t n_begin,
             const std::optional<std::size_t>& n_end, const std::string& isa) {
@@ -129,26 +96,10 @@ void matmul(py::array out, const py::array& x, const MatrixArgument& w, py::ssiz
   require_apart(out, w, "matmul: out", "w");
   a.m = dim(x, 0);
   a.ldx = weight.k;
-  a.ldo = a.epilogue.ldg = a.epilogue.ldr = weight.n;
+  a.ldo = weight.n;
   a.n_begin = n_begin;
-  a.n_end = n_end.value_or(weight.n);
-  require(a.n_begin <= a.n_end && a.n_end <= weight.n,
-          "matmul: n_begin and n_end must select from " + std::to_string(weight.n) + " columns; got " +
-              std::to_string(a.n_begin) + " and " + std::to_string(a.n_end));
-  const Stored b = checked_bias(bias, weight);
-  a.epilogue.bias = b.data;
-  a.epilogue.bias_dtype = b.dtype;
-  if (bias) require_apart(out, *bias, "matmul: out", "bias");
-  if (gate) {
-    a.epilogue.gate = f32(*gate, 2, "matmul: gate");
-    require_shape(*gate, {out.shape(0), out.shape(1)}, "matmul: gate", "out");
-    require_apart_or_same(out, *gate, "matmul: out", "gate");
-  }
-  if (residual) {
-    a.epilogue.residual = f32(*residual, 2, "matmul: residual");
-    require_shape(*residual, {out.shape(0), out.shape(1)}, "matmul: residual", "out");
-    require_apart_or_same(out, *residual, "matmul: out", "residual");
-  }
+  a.n_end = checked_end(n_begin, n_end, weight.n, kNames);
+  a.epilogue = checked_epilogue(out, bias, gate, residual, kNames);
   const Scratch scratch;
   a.scratch = scratch.get();
   kernels::MatMul* kernel = tier(isa).kernels.matmul[index_of(weight.dtype)];
@@ -158,23 +109,11 @@ void matmul(py::array out, const py::array& x, const MatrixArgument& w, py::ssiz
 
 void record(BoundProgram& self, const std::string& out, const std::string& x, const MatrixArgument& w, py::ssize_t axis,
             const MaybeArray& bias, const MaybeName& gate, const MaybeName& residual) {
-  MatMulOp::Spec s{};
-  s.w = checked_weight(w, axis);
-  const Stored b = checked_bias(bias, s.w);
-  s.kernel = self.program.kernels().matmul[index_of(s.w.dtype)];
-  s.out = self.find(out, s.w.n, "matmul: out");
-  s.x = self.find(x, s.w.k, "matmul: x");
-  require(s.out != s.x, "matmul: out and x must be different buffers; got " + out + " twice");
-  s.bias = b.data;
-  s.bias_dtype = b.dtype;
-  s.gate = gate ? self.find(*gate, s.w.n, "matmul: gate") : kNone;
-  s.residual = residual ? self.find(*residual, s.w.n, "matmul: residual") : kNone;
-  s.rows = self.program.buffer(s.x).rows;
-  for (const std::size_t id : {s.out, s.gate, s.residual}) {
-    require(id == kNone || self.program.buffer(id).rows == s.rows,
-            "matmul: out, gate and residual must have the rows of x, buffer " + x);
-  }
-  self.add(MatMulOp(std::move(s)), {arrays(w), bias ? py::object(*bias) : py::none()});
+  Weight weight = checked_weight(w, axis);
+  kernels::MatMul* kernel = self.program.kernels().matmul[index_of(weight.dtype)];
+  const RecordedProduct product = recorded_product(self, out, self.find(x, weight.k, "matmul: x"), weight.n, bias, gate,
+                                                   residual, kernels::kMatMulColumns, kNames);
+  self.add(MatMulOp(kernel, product, std::move(weight)), {arrays(w), bias ? py::object(*bias) : py::none()});
 }
 
 }  // namespace

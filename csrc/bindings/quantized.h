@@ -15,7 +15,7 @@ inline void* quantized_row(void* rows, std::size_t i, std::size_t k, const Quant
 inline const void* quantized_data(const py::array& a, py::ssize_t rows, py::ssize_t k, bool outliers,
                                   const std::string& what) {
   const auto bytes = static_cast<py::ssize_t>(quantized_row_bytes(static_cast<std::size_t>(k), outliers));
-  require(py::isinstance<py::array_t<std::uint8_t>>(a) && a.ndim() == 2 && (a.flags() & py::array::c_style) != 0 &&
+  require(py::isinstance<py::array_t<std::uint8_t>>(a) && a.ndim() == 2 && contiguous(a) &&
               reinterpret_cast<std::uintptr_t>(a.data()) % 64 == 0,
           what + " must be what quantized_rows makes; got " + describe(a));
   require_shape(a, {rows, bytes}, what, "x, k and outliers");

@@ -7,12 +7,6 @@
 namespace inferno::kernels::avx2 {
 namespace {
 
-template <class T>
-inline __m256 load_count(T type, const void* array, std::size_t i, std::size_t count) {
-  const auto* p = elements<T>(array) + i;
-  return count == kLanes ? load(type, p) : load_part(type, p, count);
-}
-
 // Up to eight bytes; the rest of the 16 is zero.
 inline __m128i load_bytes(const void* p, std::size_t count) {
   if (count == 8) return _mm_loadl_epi64(static_cast<const __m128i*>(p));
@@ -44,13 +38,13 @@ inline __m256 scales_at(const Scales& s, std::size_t i, std::size_t count) {
   __m256 scale = _mm256_setzero_ps();
   switch (s.type) {
     case ScaleType::kF32:
-      scale = load_count(F32{}, s.data, i, count);
+      scale = load_count(F32{}, elements<F32>(s.data) + i, count);
       break;
     case ScaleType::kF16:
-      scale = load_count(F16{}, s.data, i, count);
+      scale = load_count(F16{}, elements<F16>(s.data) + i, count);
       break;
     case ScaleType::kBF16:
-      scale = load_count(BF16{}, s.data, i, count);
+      scale = load_count(BF16{}, elements<BF16>(s.data) + i, count);
       break;
     case ScaleType::kNested: {
       const __m256i codes = _mm256_cvtepu8_epi32(load_bytes(static_cast<const unsigned char*>(s.data) + i, count));

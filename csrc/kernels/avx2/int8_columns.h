@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <type_traits>
 
 #include "kernels/avx2/epilogue.h"
 #include "kernels/avx2/lanes.h"
@@ -104,15 +103,6 @@ inline void finish(const MatMulInt8Args& a, std::size_t i, std::size_t j, std::s
     sums = _mm256_add_ps(sums, _mm256_load_ps(more));
   }
   store_sums(a.out, a.ldo, a.epilogue, i, j, count, sums);
-}
-
-// Calls f with `n` as a compile-time constant, 1 <= n <= N.
-template <std::size_t N, class F>
-void with_constant(std::size_t n, F f) {
-  if constexpr (N > 1) {
-    if (n < N) return with_constant<N - 1>(n, f);
-  }
-  f(std::integral_constant<std::size_t, N>{});
 }
 
 }  // namespace

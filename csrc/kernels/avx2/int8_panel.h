@@ -2,6 +2,7 @@
 // linkage, as lanes.h.
 #pragma once
 
+#include "kernels/avx2/constants.h"
 #include "kernels/avx2/int8_columns.h"
 #include "kernels/avx2/madd.h"
 

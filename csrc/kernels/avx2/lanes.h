@@ -52,6 +52,12 @@ inline __m256 load_part(T, const std::uint16_t* p, std::size_t count) {
   return widen(T{}, _mm_load_si128(reinterpret_cast<const __m128i*>(lanes)));
 }
 
+// The first `count` <= 8 elements, likewise.
+template <class T>
+inline __m256 load_count(T type, const typename T::Storage* p, std::size_t count) {
+  return count == kLanes ? load(type, p) : load_part(type, p, count);
+}
+
 inline void store_part(float* p, __m256 v, std::size_t count) { _mm256_maskstore_ps(p, mask_of(count), v); }
 
 // Rounded to nearest, ties to even; NaN stays NaN.

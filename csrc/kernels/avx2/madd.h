@@ -3,10 +3,6 @@
 
 #include <immintrin.h>
 
-#include <cstddef>
-#include <type_traits>
-#include <utility>
-
 namespace inferno::kernels::avx2 {
 namespace {
 
@@ -17,12 +13,6 @@ namespace {
   asm("vpmaddwd %[b], %[a], %[products]\n\tvpaddd %[products], %[acc], %[acc]"
       : [acc] "+x"(acc), [products] "=&x"(products)
       : [a] "x"(a), [b] "x"(b));
-}
-
-// Calls f with each of 0 .. N - 1 as a compile-time constant: loops that GCC unrolls late leave accumulators in memory.
-template <std::size_t... I, class F>
-[[gnu::always_inline]] inline void each_constant(std::index_sequence<I...>, F f) {
-  (f(std::integral_constant<std::size_t, I>{}), ...);
 }
 
 }  // namespace

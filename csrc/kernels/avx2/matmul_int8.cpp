@@ -6,9 +6,8 @@
 //   few rows of x:   weights are widened in registers as they stream from memory, lanes along k;
 //   many rows of x:  a panel of weights is widened once into scratch, pairs along k side by side, lanes along n.
 #include <algorithm>
-#include <type_traits>
-#include <utility>
 
+#include "kernels/avx2/constants.h"
 #include "kernels/avx2/int8_columns.h"
 #include "kernels/avx2/int8_panel.h"
 #include "kernels/avx2/kernels.h"

@@ -9,8 +9,7 @@
 //   many rows of x:  a panel of weights is widened once into scratch and meets every row of x from there.
 #pragma once
 
-#include <type_traits>
-
+#include "kernels/avx2/constants.h"
 #include "kernels/avx2/epilogue.h"
 #include "kernels/avx2/lanes.h"
 #include "kernels/matmul.h"
@@ -118,15 +117,6 @@ inline void finish(float* out, std::size_t ldo, const Epilogue& e, const float* 
     for (std::size_t l = 0; l < kLanes; ++l) v[l] = _mm256_load_ps(lanes + l * kLanes);
     store_sums(out, ldo, e, i, j, end - j < kLanes ? end - j : kLanes, sum8(v));
   }
-}
-
-// Calls f with `n` as a compile-time constant, 1 <= n <= N.
-template <std::size_t N, class F>
-void with_constant(std::size_t n, F f) {
-  if constexpr (N > 1) {
-    if (n < N) return with_constant<N - 1>(n, f);
-  }
-  f(std::integral_constant<std::size_t, N>{});
 }
 
 // Adds the products of columns [0, columns) and k in [0, depth) to the lanes of `rows` rows of x; `fresh` lanes are

@@ -1,3 +1,4 @@
+#include "kernels/avx2/constants.h"
 #include "kernels/avx2/kernels.h"
 #include "kernels/avx2/lanes.h"
 #include "kernels/avx2/madd.h"

@@ -19,15 +19,11 @@ __m256 e4m3(__m256 v) {
   return _mm256_or_ps(magnitude, _mm256_and_ps(sign, v));
 }
 
-__m256 load_count(const float* p, std::size_t count) {
-  return count == kLanes ? _mm256_loadu_ps(p) : load_part(F32{}, p, count);
-}
-
 float group_scale(const float* x, std::size_t count) {
   // Magnitudes are ordered as their bits are, infinity and NaN last.
   __m256i largest = _mm256_setzero_si256();
   for (std::size_t i = 0; i < count; i += kLanes) {
-    const __m256i bits = _mm256_castps_si256(load_count(x + i, count - i < kLanes ? count - i : kLanes));
+    const __m256i bits = _mm256_castps_si256(load_count(F32{}, x + i, count - i < kLanes ? count - i : kLanes));
     largest = _mm256_max_epi32(largest, _mm256_and_si256(bits, _mm256_set1_epi32(0x7fffffff)));
   }
   const __m256i special = _mm256_cmpgt_epi32(largest, _mm256_set1_epi32(0x7f7fffff));
@@ -41,7 +37,7 @@ void round_group(float* out, const float* x, std::size_t count, float scale, boo
   const __m256 live = _mm256_castsi256_ps(_mm256_set1_epi32(inverse > 3.4028234663852886e38f ? 0 : -1));
   for (std::size_t i = 0; i < count; i += kLanes) {
     const std::size_t some = count - i < kLanes ? count - i : kLanes;
-    const __m256 given = load_count(x + i, some);
+    const __m256 given = load_count(F32{}, x + i, some);
     const __m256 v = reciprocal ? _mm256_mul_ps(given, _mm256_set1_ps(inverse)) : _mm256_div_ps(given, s);
     const __m256 clamped = _mm256_min_ps(high, _mm256_max_ps(low, v));  // v second: NaN passes through
     store_part(out + i, _mm256_and_ps(live, _mm256_mul_ps(e4m3(clamped), s)), some);
