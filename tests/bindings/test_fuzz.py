@@ -56,16 +56,58 @@ def matrices(draw: st.DrawFn, whole: np.ndarray) -> tuple[np.ndarray | list[np.n
     return [np.ascontiguousarray(part) for part in np.split(whole, [at], axis)], axis
 
 
+# For each kind of codes what n and k must be multiples of, the bits of a code, and whether zeros may be packed.
+KINDS = {
+    "i8": (1, 1, 8, False),
+    "u8": (1, 1, 8, True),
+    "e4m3": (1, 1, 8, False),
+    "u4": (1, 1, 4, True),
+    "lut4": (1, 2, 4, False),
+    "gptq4": (8, 8, 4, True),
+    "gptq8": (8, 8, 8, True),
+    "awq4": (8, 8, 4, True),
+}
+BYTES = ["i8", "i8", "u8", "u8", "e4m3"]
+
+
 @st.composite
-def coded(draw: st.DrawFn, n: int, k: int) -> _core.CodedWeight:
-    """A matrix of this shape, mostly of whole bytes."""
-    n, k = max(n, 1), max(k, 1)
-    kind = draw(st.sampled_from(["i8", "i8", "u8", "u8", "e4m3"]))
-    block = draw(st.sampled_from([(1, k), (n, k), (1, 3), (2, 8), (1, 1)]))
-    shape = (-(-n // block[0]), -(-k // block[1]))
-    zeros = None if kind == "e4m3" else draw(st.sampled_from([None, np.full(shape, 7, np.int8)]))
-    codes, scales = np.full((n, k), draw(st.integers(0, 255)), np.uint8), np.ones(shape, np.float32)
-    return _core.CodedWeight(kind, codes, n, k, scales, block=block, zeros=zeros)
+def coded_arguments(draw: st.DrawFn, n: int, k: int, kinds: list[str]) -> dict[str, Any]:
+    """Those of a matrix of codes of this shape, or of the next larger that its kind takes: they fit together."""
+    kind = draw(st.sampled_from(kinds))
+    n_multiple, k_multiple, bits, packed = KINDS[kind]
+    n, k = -(-max(n, 1) // n_multiple) * n_multiple, -(-max(k, 1) // k_multiple) * k_multiple
+    words = n_multiple > 1
+    block = draw(st.sampled_from([(1, k), (1, 3), (1, 8), (1, 1), *([] if words else [(n, k), (2, 8)])]))
+    rows, columns = -(-n // block[0]), -(-k // block[1])
+    shape = (columns, rows) if words else (rows, columns)
+    code = draw(st.integers(0, 255))
+    made: dict[str, Any] = {"kind": kind, "n": n, "k": k, "block": block}
+    size = n * -(-k * bits // 8)
+    made["codes"] = np.full(size, code, np.uint8).view(np.int32 if words else np.uint8)
+    made["scales"] = draw(st.sampled_from([np.ones(shape, "f4"), np.ones(shape, "f2"), np.full(shape, 0x3F80, "u2")]))
+    if kind not in ("e4m3", "lut4"):
+        zeros = [None, np.full(shape, 7, np.int8), np.full(shape, 200, np.uint8)]
+        if packed and block[0] == 1:
+            each = 32 // bits
+            zeros.append(np.full((columns, n // each) if words else (-(-n // each), columns), code, np.int32))
+        made["zeros"] = draw(st.sampled_from(zeros))
+    if draw(st.sampled_from([False, False, False, True])):
+        made["block_of"] = np.array(draw(st.lists(st.integers(0, columns - 1), min_size=k, max_size=k)), np.int32)
+    if kind == "lut4":
+        made["levels"] = np.arange(16, dtype=np.float32)
+    if draw(st.sampled_from([False, False, True])):
+        each = draw(st.integers(1, 5))
+        made["scales"] = np.full(shape, code, np.uint8)
+        made["nested_levels"] = np.arange(256, dtype=np.float32)
+        made["nested_scales"] = np.ones(-(-rows * columns // each), np.float32)
+        made |= {"nested_block": each, "nested_offset": 0.5}
+    return made
+
+
+@st.composite
+def coded(draw: st.DrawFn, n: int, k: int, kinds: list[str]) -> _core.CodedWeight:
+    """A matrix of this shape, or of the next larger that its kind takes."""
+    return _core.CodedWeight(**draw(coded_arguments(n, k, kinds)))
 
 
 @st.composite
@@ -97,6 +139,7 @@ def good(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     cache = {"keys": np.zeros((3, heads, head_dim, 32), kind), "values": np.zeros((3, heads, 32, head_dim), kind)}
     place = {"block_table": i(draw(st.sampled_from([3, 3, 2, 0]))), "first_position": draw(SMALL)}
     table, w = draw(matrices(np.ones((3, n), kind))), draw(matrices(np.ones((n, k), kind)))
+    codes = draw(coded(n, k, list(KINDS)))
     rule = draw(rules())
 
     def rows(m: int, k: int) -> np.ndarray:
@@ -132,12 +175,28 @@ def good(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
         "matmul_int8": {
             "out": f(m, n),
             "x": filled(rows(m, k)),
-            "weight": draw(coded(n, k)),
+            "weight": draw(coded(n, k, BYTES)),
             "gate": f(m, n),
             "residual": f(m, n),
             "bias": np.ones(n, kind),
             "outliers": rule["threshold"] > 0,
             "n_begin": draw(st.integers(0, n)),
+        },
+        "matmul_coded": {
+            "out": f(m, codes.n),
+            "x": f(m, codes.k),
+            "weight": codes,
+            "gate": f(m, codes.n),
+            "residual": f(m, codes.n),
+            "bias": np.ones(codes.n, kind),
+            "n_begin": draw(st.integers(0, codes.n)),
+        },
+        "round_e4m3": {
+            "out": f(m, k),
+            "x": f(m, k),
+            "scale": draw(st.sampled_from([None, None, 1.0, 3e38, 1e-45, 0.0, -1.0])),
+            "group": draw(st.sampled_from([0, 0, 1, 7, 8, 100, -1])),
+            "reciprocal": draw(st.booleans()),
         },
         "rope_angles": {"out": f(m, 2 * n), "positions": i(m), "inv_freq": f(n), "factor": draw(st.floats(width=32))},
         "rope": {"out": f(m, 2, n), "x": f(m, 2, n), "angles": f(m, n), "interleaved": draw(st.booleans())},
@@ -156,8 +215,11 @@ def good(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     return name, calls[name]
 
 
-@fuzz
-@given(good(), st.one_of(st.just([]), st.lists(st.tuples(st.integers(0, 9), ANYTHING), max_size=2)), st.booleans())
+CHANGES = st.one_of(st.just([]), st.lists(st.tuples(st.integers(0, 99), ANYTHING), max_size=2))
+
+
+@settings(fuzz, max_examples=1000)  # of some twenty functions
+@given(good(), CHANGES, st.booleans())
 def test_plain_functions(call: tuple[str, dict[str, Any]], changes: list[tuple[int, Any]], scalar: bool) -> None:
     name, arguments = call
     for which, value in changes:
@@ -166,6 +228,29 @@ def test_plain_functions(call: tuple[str, dict[str, Any]], changes: list[tuple[i
             arguments[key] = value
     with suppress(*ALLOWED):
         getattr(_core, name)(**arguments, isa="scalar" if scalar else "")
+
+
+@fuzz
+@given(st.integers(1, 40), st.integers(1, 40), st.data(), CHANGES)
+def test_matrices_of_codes(n: int, k: int, data: st.DataObject, changes: list[tuple[int, Any]]) -> None:
+    """One that is taken holds the same numbers for every tier: rows of the identity bring them out as they are."""
+    arguments = data.draw(coded_arguments(n, k, list(KINDS)))
+    for which, value in changes:
+        arguments[list(arguments)[which % len(arguments)]] = value
+    try:
+        weight = _core.CodedWeight(**arguments)
+    except ALLOWED:
+        assert changes
+        return
+    x = np.eye(min(weight.k, 9), weight.k, weight.k // 2, dtype=np.float32)
+    found = []
+    for isa in ("scalar", ""):
+        for rows in (x, x[:1]):
+            found.append(np.empty((len(rows), weight.n), np.float32))
+            _core.matmul_coded(found[-1], rows, weight, isa=isa)
+    np.testing.assert_array_equal(found[2], found[0])
+    np.testing.assert_array_equal(found[3], found[1])
+    np.testing.assert_array_equal(found[1], found[0][:1])
 
 
 NAMES = st.sampled_from([*"abcdeabcdeabcdeabcde", "nosuch"])
@@ -201,10 +286,18 @@ def recordings(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
         "matmul_int8": {
             "out": out,
             "x": x,
-            "weight": draw(coded(width, other)),
+            "weight": draw(coded(width, other, BYTES)),
             "gate": draw(maybe),
             "residual": draw(maybe),
         },
+        "matmul_coded": {
+            "out": out,
+            "x": x,
+            "weight": draw(coded(width, other, list(KINDS))),
+            "gate": draw(maybe),
+            "residual": draw(maybe),
+        },
+        "round_e4m3": {"out": out, "x": x, "group": draw(st.sampled_from([0, 3, -1]))},
         "rope_angles": {"out": out, "inv_freq": np.ones(width // 2, np.float32), "factor": 1.0},
         "rope": {"out": out, "x": x, "angles": draw(NAMES), "interleaved": draw(st.booleans())},
         "kv_write": {**cache, "k": out, "v": x},
