@@ -5,8 +5,9 @@
 // row's outliers: x where |x| >= threshold. Their codes are 0, they do not count for the scale, and a product adds them
 // in float32. Which columns they are is decided for each row alone, so that no row depends on its batch.
 //
-// A row of zeros, or of numbers so small that the rule's divisions overflow, has scale 0. A row that holds a NaN or an
-// infinity, or whose range is none, has scale NaN. Both have codes 0. An infinity past a threshold is an outlier.
+// Under a dynamic rule, a row of zeros, or of numbers so small that the rule's divisions overflow, has scale 0; a
+// static rule's scale stays what it is. Under any rule, a row that holds a NaN or an infinity, or whose range
+// overflows, has scale NaN. All of these have codes 0. An infinity past a threshold is an outlier.
 #pragma once
 
 #include <cstddef>
