@@ -128,6 +128,19 @@ def test_quantized_tensors_without_a_config_are_guessed_at(tmp_path: Path) -> No
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("model.embed_tokens.weight_scale", r" \(the embedding must be stored in F32, F16 or BF16\)"),
+        ("model.layers.0.mlp.up_proj.weight_scale", ""),
+    ],
+)
+def test_of_a_quantized_model_the_config_is_not_missed(tmp_path: Path, name: str, hint: str) -> None:
+    ckpt, expected = store(tmp_path, {**layers(1), name: (6, 1)}), specs(layers(1))
+    with pytest.raises(CheckpointError, match=f"unexpected {name}{hint}$"):
+        refuse_mismatch(match_tensors(ckpt, expected), ckpt, expected, ckpt.folder, quantized=True)
+
+
 def test_inverse_frequencies_are_ignored(tmp_path: Path) -> None:
     shapes = {**layers(2), "model.layers.0.self_attn.rotary_emb.inv_freq": (8,)}
     check_tensors(store(tmp_path, shapes), specs(layers(2)))

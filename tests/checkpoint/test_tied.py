@@ -16,10 +16,10 @@ EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 TABLE = np.arange(12, dtype=np.float32).reshape(3, 4)
 
 
-def choose(folder: Path, tied: bool, **tensors: np.ndarray) -> HeadChoice:
+def choose(folder: Path, tied: bool, *, quantized_head: bool = False, **tensors: np.ndarray) -> HeadChoice:
     named = {"embedding": EMBEDDING, "head": HEAD, "other": "model.norm.weight"}
     save_file({named[key]: tensor for key, tensor in tensors.items()}, folder / "model.safetensors")
-    return resolve_head(Checkpoint.open(folder), tied, folder)
+    return resolve_head(Checkpoint.open(folder), tied, folder, quantized_head=quantized_head)
 
 
 def test_untied(tmp_path: Path) -> None:
@@ -49,6 +49,14 @@ def test_one_of_an_untied_pair_is_refused(tmp_path: Path, key: str, found: str, 
         rf"false; got only {found}; if the two are one tensor, set tie_word_embeddings to true$",
     ):
         choose(tmp_path, False, **{key: TABLE})
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("name", ["head", "other"])  # its codes may have the name of a head or not
+def test_a_quantized_head_is_no_embedding(tmp_path: Path, tied: bool, name: str) -> None:
+    message = f"must hold {EMBEDDING}; got a quantized head alone, which cannot serve as embedding$"
+    with pytest.raises(CheckpointError, match=message):
+        choose(tmp_path, tied, quantized_head=True, **{name: TABLE})
 
 
 @pytest.mark.parametrize("tied", [True, False])

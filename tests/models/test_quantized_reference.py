@@ -15,12 +15,13 @@ import pytest
 import inferno
 from inferno.analysis import analyze_folder
 from inferno.backend import Backend
+from inferno.errors import CheckpointError
 from inferno.layers import CodedLinear, record_inputs
 from inferno.models import Model, load_model
 from inferno.models.llama import linear_layers
 from inferno.models.weights import Weights
 from inferno.program import Batch, Program
-from model_edits import edit_config
+from model_edits import drop_tensors, edit_config, rename_tensors
 from numpy_llama import U
 from quantized_cases import CASES
 from quantized_references import NUMERICS, exact_logits, float32_bound, has_tie, opened, reference
@@ -50,7 +51,10 @@ def test_logits_equal_the_reference(case, isa, numerics, scratch):
         assert np.abs(logits - exact_logits(case, numerics, scratch)).max() <= bound
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if "head" in case.name], ids=lambda case: case.name)
+heads = pytest.mark.parametrize("case", [case for case in CASES if "head" in case.name], ids=lambda case: case.name)
+
+
+@heads
 def test_a_quantized_head_is_used_though_the_config_ties_it(case, isa, tmp_path, scratch):
     """What is stored counts: the embedding serves as head only where no head is stored, in whatever form."""
     folder = shutil.copytree(case.folder(scratch), tmp_path / "tied")
@@ -59,6 +63,20 @@ def test_a_quantized_head_is_used_though_the_config_ties_it(case, isa, tmp_path,
     models = (inferno.LLM(path, ctx_size=64, threads=1, isa=isa) for path in (case.folder(scratch), folder))
     untied, tied = (llm.logits(known.token_ids) for llm in models)
     np.testing.assert_array_equal(tied, untied)
+
+
+@heads
+@pytest.mark.parametrize("table", ["lm_head", "model.embed_tokens"])
+def test_one_quantized_table_cannot_serve_as_both(case, table, tmp_path, scratch):
+    """Stored as the head, or as the embedding."""
+    folder = shutil.copytree(case.folder(scratch), tmp_path / "tied")
+    edit_config(tie_word_embeddings=True)(folder)
+    drop_tensors("model.embed_tokens.weight")(folder)
+    rename_tensors(lambda name: name.replace("lm_head.", f"{table}."))(folder)
+    head = r"must hold model.embed_tokens.weight; got a quantized head alone, which cannot serve as embedding"
+    embedding = r"unexpected model.embed_tokens..* \(the embedding must be stored in F32, F16 or BF16\)"
+    with pytest.raises(CheckpointError, match=head if table == "lm_head" else embedding):
+        load_model(folder, ctx_size=64)
 
 
 def awkward_inputs(k: int, seed: int) -> np.ndarray:

@@ -154,10 +154,11 @@ def _judge(folder: Path, config: LlamaConfig, survey: Survey, found: _Findings) 
         found.all += resolution.findings
     schemes = resolution.schemes
     specs = expected_tensors(config, schemes)
-    match = match_tensors(survey.tensors, specs, layout, quantized=config.quantization_config is not None)
+    quantized = config.quantization_config is not None
+    match = match_tensors(survey.tensors, specs, layout, quantized=quantized)
     if survey.errors or resolution.errors:
         return _Judgement(specs, schemes, match=match)
-    found.attempt(lambda: refuse_mismatch(match, survey.tensors, specs, folder, layout))
+    found.attempt(lambda: refuse_mismatch(match, survey.tensors, specs, folder, layout, quantized=quantized))
     tied, quantized_head = config.tie_word_embeddings, HEAD.removesuffix(".weight") in schemes
     head = found.attempt(lambda: resolve_head(survey.tensors, tied, folder, layout, quantized_head=quantized_head))
     read: tuple[str, ...] = ()

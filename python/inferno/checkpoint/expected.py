@@ -21,6 +21,7 @@ _SEARCHED = 8
 _QUANTIZED = re.compile(
     r"(weight_scale|weight_packed|weight_zero_point|qweight|qzeros|g_idx|SCB|weight_format|absmax|quant_map|scales)$"
 )
+_EMBEDDING = "model.embed_tokens."
 
 
 @dataclass(frozen=True)
@@ -96,14 +97,16 @@ def refuse_mismatch(
     specs: Mapping[str, TensorSpec],
     folder: Path,
     layout: Layout = HUGGING_FACE,
+    *,
+    quantized: bool = False,
 ) -> None:
     """Raises one CheckpointError that tells of every missing, unexpected and misshapen tensor by its stored name.
 
-    Many of a kind are summed up by a pattern.
+    Many of a kind are summed up by a pattern. `quantized`: whether the config says that the model is.
     """
     problems = [
         *_tell_missing(match, layout),
-        *_tell_unexpected(match.unexpected),
+        *_tell_unexpected(match.unexpected, quantized),
         *_tell_misshapen(match.misshapen, tensors, specs, layout),
     ]
     if problems:
@@ -130,11 +133,14 @@ def _tell_missing(match: TensorMatch, layout: Layout) -> list[str]:
     return [f"missing {show_some(patterns(missing))}{hint}"]
 
 
-def _tell_unexpected(unexpected: Sequence[str]) -> list[str]:
+def _tell_unexpected(unexpected: Sequence[str], quantized: bool) -> list[str]:
     if not unexpected:
         return []
-    quantized = any(_QUANTIZED.search(name) for name in unexpected)
-    hint = " (these look quantized, but config.json has no quantization_config)" if quantized else ""
+    hint = ""
+    if quantized and any(name.startswith(_EMBEDDING) for name in unexpected):
+        hint = " (the embedding must be stored in F32, F16 or BF16)"
+    elif not quantized and any(_QUANTIZED.search(name) for name in unexpected):
+        hint = " (these look quantized, but config.json has no quantization_config)"
     return [f"unexpected {show_some(patterns(unexpected))}{hint}"]
 
 

@@ -38,9 +38,13 @@ def resolve_head(
 ) -> HeadChoice:
     """Chooses embedding and head. What is stored is used: a head in the files counts, also where the config ties it.
 
-    Tied, and one stored: it serves as both. Untied: both must be there, else CheckpointError. `quantized_head`: there
-    is a head in a quantized form, under other names than HEAD.
+    transformers does the same. Tied, and one stored: it serves as both. Untied: both must be there, else
+    CheckpointError. `quantized_head`: there is a head in a quantized form, under whatever names; it is no embedding.
     """
+    if quantized_head and EMBEDDING not in tensors:
+        raise CheckpointError(
+            f"{folder}: must hold {EMBEDDING}; got a quantized head alone, which cannot serve as embedding"
+        )
     if EMBEDDING in tensors and (HEAD in tensors or quantized_head):
         why = (
             f"tie_word_embeddings is true, yet {HEAD} is stored beside {EMBEDDING}: it is used as it is stored"
