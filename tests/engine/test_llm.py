@@ -6,6 +6,8 @@ import dataclasses
 import gc
 import json
 import math
+import re
+import shutil
 import threading
 from pathlib import Path
 
@@ -14,7 +16,8 @@ import pytest
 
 from inferno import LLM, RequestOutput, SamplingParams
 from inferno.engine.outputs import CompletionOutput
-from inferno.errors import ContextLengthError, ModelNotFoundError, TextError, UsageError
+from inferno.errors import CheckpointError, ContextLengthError, ModelNotFoundError, TextError, UsageError
+from model_edits import edit_tensors
 from speaker import END, write_speaker
 
 SPOKEN = "Hey, wörd!😀"
@@ -56,6 +59,22 @@ def test_metrics(speaker):
     assert 0 < m.prefill_seconds <= m.time_to_first_token
     assert m.prompt_tokens_per_second == 2 / m.prefill_seconds
     assert m.generation_tokens_per_second == m.decoded_tokens / m.decode_seconds
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("logprobs", [None, 2])
+def test_logits_that_are_no_numbers_are_told_as_a_damaged_model(tiny_folder, tmp_path, value, logprobs):
+    folder = shutil.copytree(tiny_folder, tmp_path / "damaged")
+    norm = np.full(64, value, np.float32)
+    edit_tensors(lambda tensors: tensors.update({"model.norm.weight": ("F32", [64], norm.tobytes())}))(folder)
+    with LLM(folder, threads=1) as llm:
+        message = (
+            f"{re.escape(str(folder))}: must compute finite logits; got NaN or infinity at position 0; "
+            "`inferno inspect --deep` shows whether weights are damaged"
+        )
+        with pytest.raises(CheckpointError, match=f"^{message}$"):
+            llm.generate([1], SamplingParams(logprobs=logprobs))
+        assert blocks_in_use(llm) == 0
 
 
 def test_streamed_pieces_are_the_text(speaker):

@@ -92,7 +92,8 @@ def check(folder: Path) -> None:
         with LLM(folder, threads=1, ctx_size=32) as llm:
             assert llm.logits([1, 2]).shape == (2, llm.config.vocab_size)
             unspoken = raised_by(lambda: llm.generate("Hi"))
-            assert unspoken is None or isinstance(unspoken, (TextError, UsageError))
+            damaged = "must compute finite logits" in str(unspoken)  # weights may have become any numbers
+            assert unspoken is None or damaged or isinstance(unspoken, (TextError, UsageError))
 
 
 @pytest.fixture(scope="module")
