@@ -38,6 +38,11 @@ class Batch:
     block_tables: Int32
     output_rows: Int32
 
+    @property
+    def arrays(self) -> tuple[Int32, Int32, Int32, Int32, Int32]:
+        """In the order above, in which a recorded program takes them."""
+        return self.token_ids, self.lengths, self.starts, self.block_tables, self.output_rows
+
     @classmethod
     def of_one(
         cls, token_ids: Sequence[int] | Int32, start: int, block_table: Int32, output_rows: Sequence[int]
@@ -99,14 +104,7 @@ class Program:
     def profile(self, batch: Batch) -> Profile:
         """As run, with the clock read around each piece of work, which costs some tenths of a percent."""
         start = time.perf_counter()
-        busy, stages, stage_of = self._recorded.profile(
-            batch.token_ids,
-            batch.lengths,
-            batch.starts,
-            batch.block_tables,
-            batch.output_rows,
-            threads=self.threads,
-        )
+        busy, stages, stage_of = self._recorded.profile(*batch.arrays, threads=self.threads)
         return Profile(np.multiply(busy, 1e-9), np.multiply(stages, 1e-9), stage_of, time.perf_counter() - start)
 
     def run_eager(self, batch: Batch, hook: Hook | None = None) -> None:
@@ -125,13 +123,4 @@ class Program:
         self._recorded.read_into(buffer, out)
 
     def _run(self, batch: Batch, first: int, last: int | None) -> None:
-        self._recorded.run(
-            batch.token_ids,
-            batch.lengths,
-            batch.starts,
-            batch.block_tables,
-            batch.output_rows,
-            threads=self.threads,
-            first=first,
-            last=last,
-        )
+        self._recorded.run(*batch.arrays, threads=self.threads, first=first, last=last)

@@ -9,13 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from binding_calls import CALLS, f32, ids
 from inferno import _core
 
-F, I = np.float32, np.int32  # noqa: E741  (as NumPy's own characters)
-
-
-def f32(*shape: int) -> np.ndarray:
-    return np.zeros(shape, F)
+F = np.float32
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
@@ -28,35 +25,9 @@ def unaligned(array: np.ndarray) -> np.ndarray:
     return room[1:].view(array.dtype).reshape(array.shape)
 
 
-def ids(*values: int) -> np.ndarray:
-    return np.array(values, I)
-
-
-# For each function, arguments that it takes.
 GOOD: dict[str, Callable[[], dict[str, Any]]] = {
-    "embedding": lambda: {"out": f32(2, 3), "ids": ids(0, 4), "table": f32(5, 3)},
-    "rmsnorm": lambda: {"out": f32(2, 3), "x": f32(2, 3), "weight": f32(3), "eps": 1e-5},
-    "silu_mul": lambda: {"out": f32(3), "gate": f32(3), "up": f32(3)},
+    **CALLS,
     "matmul": lambda: {"out": f32(2, 4), "x": f32(2, 3), "w": f32(4, 3)},
-    "rope_angles": lambda: {"out": f32(2, 6), "positions": ids(0, 1), "inv_freq": f32(3), "factor": 1.0},
-    "rope": lambda: {"out": f32(2, 3, 4), "x": f32(2, 3, 4), "angles": f32(2, 4)},
-    "kv_write": lambda: {
-        "keys": f32(2, 3, 4, 32),
-        "values": f32(2, 3, 32, 4),
-        "block_table": ids(1, 0),
-        "first_position": 31,
-        "k": f32(2, 3, 4),
-        "v": f32(2, 3, 4),
-    },
-    "attention": lambda: {
-        "out": f32(2, 6, 4),
-        "q": f32(2, 6, 4),
-        "keys": f32(2, 3, 4, 32),
-        "values": f32(2, 3, 32, 4),
-        "block_table": ids(1, 0),
-        "first_position": 31,
-        "scale": 1.0,
-    },
     "read_bandwidth": lambda: {"data": f32(9), "threads": 1},
     "read_all": lambda: {"data": f32(9)},
     "fma_peak": lambda: {"threads": 1, "rounds": 1},

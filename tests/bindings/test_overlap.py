@@ -9,17 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from binding_calls import CALLS, f32
 from inferno import _core
 
 SHARED = 8  # bytes
-
-
-def f32(*shape: int) -> np.ndarray:
-    return np.ones(shape, np.float32)
-
-
-def ids(*values: int) -> np.ndarray:
-    return np.array(values, np.int32)
 
 
 def epilogue() -> dict[str, Any]:
@@ -34,9 +27,7 @@ def coded(kind: str = "u4", n: int = 8, k: int = 16, **arrays: np.ndarray) -> di
 
 
 GOOD: dict[str, Callable[[], dict[str, Any]]] = {
-    "embedding": lambda: {"out": f32(2, 4), "ids": ids(0, 1), "table": f32(5, 4)},
-    "rmsnorm": lambda: {"out": f32(2, 4), "x": f32(2, 4), "weight": f32(4), "eps": 1e-5},
-    "silu_mul": lambda: {"out": f32(4), "gate": f32(4), "up": f32(4)},
+    **CALLS,
     "matmul": lambda: {"out": f32(2, 8), "x": f32(2, 16), "w": f32(8, 16), **epilogue()},
     "matmul_coded": lambda: {"out": f32(2, 8), "x": f32(2, 16), "weight": coded(), **epilogue()},
     "matmul_int8": lambda: {
@@ -54,25 +45,6 @@ GOOD: dict[str, Callable[[], dict[str, Any]]] = {
         "rule": "range",
     },
     "round_e4m3": lambda: {"out": f32(2, 4), "x": f32(2, 4)},
-    "rope_angles": lambda: {"out": f32(2, 8), "positions": ids(0, 1), "inv_freq": f32(4), "factor": 1.0},
-    "rope": lambda: {"out": f32(2, 3, 4), "x": f32(2, 3, 4), "angles": f32(2, 4)},
-    "kv_write": lambda: {
-        "keys": f32(2, 3, 4, 32),
-        "values": f32(2, 3, 32, 4),
-        "block_table": ids(1, 0),
-        "first_position": 31,
-        "k": f32(2, 3, 4),
-        "v": f32(2, 3, 4),
-    },
-    "attention": lambda: {
-        "out": f32(2, 6, 4),
-        "q": f32(2, 6, 4),
-        "keys": f32(2, 3, 4, 32),
-        "values": f32(2, 3, 32, 4),
-        "block_table": ids(1, 0),
-        "first_position": 31,
-        "scale": 1.0,
-    },
     "group_max": lambda: {"maxima": f32(2), "x": f32(2 * _core.LOGIT_GROUP)},
     "collect": lambda: {
         "ids": np.zeros(2 * _core.LOGIT_GROUP, np.int32),
@@ -176,7 +148,6 @@ def test_in_place(name: str, out: str, other: str, isa: str) -> None:
         ("matmul", "x", {"x": (2, 8), "w": (8, 8)}),
         ("matmul_coded", "x", {"x": (2, 8)}),
         ("attention", "q", {}),
-        ("embedding", "table", {"table": (2, 4)}),
     ],
 )
 def test_the_same_array_is_refused_where_it_would_go_wrong(
