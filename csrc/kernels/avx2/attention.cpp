@@ -3,6 +3,9 @@
 //
 // scores:  lane = position: sum over d in order of q[d] * key[d][position]
 // values:  lane = d: sum over positions in order of weight[position] * value[position][d]
+#include <algorithm>
+
+#include "kernels/avx2/constants.h"
 #include "kernels/avx2/kernels.h"
 #include "kernels/avx2/lanes.h"
 
@@ -11,9 +14,9 @@ namespace {
 
 static_assert(kKvBlock == 4 * kLanes);
 
-constexpr std::size_t kMaxRows = 32;      // rows in flight: a walk over the cache serves all of them
-constexpr std::size_t kScoreRows = 3;     // 3 rows x 4 vectors of positions = 12 accumulators
-constexpr std::size_t kValueVectors = 8;  // 64 of head_dim at a time
+constexpr std::size_t kMaxRows = 32;  // rows in flight: a walk over the cache serves all of them
+constexpr std::size_t kTileRows = 3;  // 3 rows x 4 vectors, of positions or of head_dim, = 12 accumulators
+constexpr std::size_t kTileVectors = 4;
 constexpr float kMinusInfinity = -__builtin_inff();
 
 // The scratch, drawn: widened keys, widened values, then for each row its values so far, weights and two numbers.
@@ -24,25 +27,55 @@ struct Scratch {
   float weights[kMaxRows][kKvBlock];
   float peak[kMaxRows];   // the largest score so far
   float total[kMaxRows];  // sum of exp(score - peak)
+  float fade[kMaxRows];   // what the block just met makes of what was summed before it
 };
 static_assert(sizeof(Scratch) <= kAttentionScratchBytes);
 
+// Widens n numbers of a block, and asks for as many of the one that comes next: a head's part of a block is often just
+// a page, and the hardware follows no stream into another page.
 template <class C>
-void widen_block(float* out, const typename C::Storage* in, std::size_t n) {
+void widen_block(float* out, const typename C::Storage* in, std::size_t n, const typename C::Storage* next) {
+  constexpr std::size_t kLine = 64 / sizeof(typename C::Storage);
   std::size_t i = 0;
+  for (; i + kLine <= n; i += kLine) {
+    _mm_prefetch(reinterpret_cast<const char*>(next + i), _MM_HINT_T0);
+    for (std::size_t v = 0; v < kLine; v += kLanes) _mm256_store_ps(out + i + v, load(C{}, in + i + v));
+  }
   for (; i + kLanes <= n; i += kLanes) _mm256_store_ps(out + i, load(C{}, in + i));
   if (i < n) _mm256_store_ps(out + i, load_part(C{}, in + i, n - i));
 }
 
-template <std::size_t ROWS>
-void scores(float (*weights)[kKvBlock], const float* const* q, const float* keys, std::size_t head_dim, __m256 scale) {
+// A block's numbers where they lie in the cache; those at the same place of the block that comes next are asked for.
+template <class C>
+struct Stored {
+  const typename C::Storage *at, *next;
+
+  // The vector at element i. A cache line's first vector is asked for first.
+  [[gnu::always_inline]] __m256 operator()(std::size_t i, std::size_t v) const {
+    if (v * kLanes * sizeof(typename C::Storage) % 64 == 0) {
+      _mm_prefetch(reinterpret_cast<const char*>(next + i), _MM_HINT_T0);
+    }
+    return load(C{}, at + i + v * kLanes);
+  }
+};
+
+// The same once they have been widened into scratch.
+struct Widened {
+  const float* at;
+  [[gnu::always_inline]] __m256 operator()(std::size_t i, std::size_t v) const {
+    return _mm256_load_ps(at + i + v * kLanes);
+  }
+};
+
+template <std::size_t ROWS, class S>
+void scores(float (*weights)[kKvBlock], const float* const* q, const S& keys, std::size_t head_dim, __m256 scale) {
   __m256 acc[ROWS][4];
   for (auto& row : acc) {
     for (__m256& a : row) a = _mm256_setzero_ps();
   }
   for (std::size_t d = 0; d < head_dim; ++d) {
     for (std::size_t v = 0; v < 4; ++v) {
-      const __m256 key = _mm256_load_ps(keys + d * kKvBlock + v * kLanes);
+      const __m256 key = keys(d * kKvBlock, v);
       for (std::size_t r = 0; r < ROWS; ++r) {
         acc[r][v] = _mm256_fmadd_ps(_mm256_broadcast_ss(q[r] + d), key, acc[r][v]);
       }
@@ -76,20 +109,27 @@ float soften(float* weights, float& peak, float& total, std::size_t count) {
   return fade;
 }
 
-// out[d] = out[d] * fade + sum_p weights[p] * values[p][d] for VECTORS vectors of d.
-template <std::size_t VECTORS>
-void gather(float* out, const float* weights, const float* values, std::size_t stride, std::size_t count, float fade) {
-  __m256 acc[VECTORS];
-  for (std::size_t v = 0; v < VECTORS; ++v) {
-    acc[v] = _mm256_mul_ps(_mm256_load_ps(out + v * kLanes), _mm256_set1_ps(fade));
-  }
-  for (std::size_t p = 0; p < count; ++p) {
-    const __m256 w = _mm256_broadcast_ss(weights + p);
+// out[r][d] = out[r][d] * fade[r] + sum_p weights[r][p] * values[p][d] for VECTORS vectors of d from `first` on.
+template <std::size_t ROWS, std::size_t VECTORS, class S>
+void gather(float* out, std::size_t stride, const float (*weights)[kKvBlock], const float* fade, const S& values,
+            std::size_t first, std::size_t value_stride, std::size_t count) {
+  __m256 acc[ROWS][VECTORS];
+  for (std::size_t r = 0; r < ROWS; ++r) {
     for (std::size_t v = 0; v < VECTORS; ++v) {
-      acc[v] = _mm256_fmadd_ps(w, _mm256_load_ps(values + p * stride + v * kLanes), acc[v]);
+      acc[r][v] = _mm256_mul_ps(_mm256_load_ps(out + r * stride + first + v * kLanes), _mm256_set1_ps(fade[r]));
     }
   }
-  for (std::size_t v = 0; v < VECTORS; ++v) _mm256_store_ps(out + v * kLanes, acc[v]);
+  for (std::size_t p = 0; p < count; ++p) {
+    for (std::size_t v = 0; v < VECTORS; ++v) {
+      const __m256 value = values(p * value_stride + first, v);
+      for (std::size_t r = 0; r < ROWS; ++r) {
+        acc[r][v] = _mm256_fmadd_ps(_mm256_broadcast_ss(weights[r] + p), value, acc[r][v]);
+      }
+    }
+  }
+  for (std::size_t r = 0; r < ROWS; ++r) {
+    for (std::size_t v = 0; v < VECTORS; ++v) _mm256_store_ps(out + r * stride + first + v * kLanes, acc[r][v]);
+  }
 }
 
 // The rows [begin, begin + rows) of a call, rows <= kMaxRows.
@@ -119,41 +159,70 @@ class Rows {
   // Positions that row r sees; it grows with r.
   std::size_t length(std::size_t r) const { return a_.first_position + (begin_ + r) / a_.group + 1; }
 
+  // One block of positions, from `start` on.
   void block(std::size_t start) {
     using Storage = typename C::Storage;
-    const std::size_t base = static_cast<std::size_t>(a_.block_table[start / kKvBlock]) * a_.block_stride;
-    widen_block<C>(s_.keys, static_cast<const Storage*>(a_.keys) + base, a_.head_dim * kKvBlock);
+    const std::int32_t* table = a_.block_table + start / kKvBlock;
+    const std::size_t base = static_cast<std::size_t>(table[0]) * a_.block_stride;
+    const bool last = start + kKvBlock >= length(rows_ - 1);
+    const std::size_t next = last ? base : static_cast<std::size_t>(table[1]) * a_.block_stride;
+    const auto *keys = static_cast<const Storage*>(a_.keys), *values = static_cast<const Storage*>(a_.values);
     std::size_t first = 0;
     while (length(first) <= start) ++first;
-    std::size_t r = first;
+    const std::size_t longest = std::min(kKvBlock, length(rows_ - 1) - start);
+    // A vector that is used once need not lie widened in scratch. Whole vectors only: what follows a row is not its
+    // own.
+    const bool direct = rows_ - first <= kTileRows && stride_ == a_.head_dim;
+    if (direct) {
+      meet(first, start, longest, Stored<C>{keys + base, keys + next}, Stored<C>{values + base, values + next});
+    } else {
+      widen_block<C>(s_.keys, keys + base, a_.head_dim * kKvBlock, keys + next);
+      widen_values(values + base, longest, values + next);
+      meet(first, start, longest, Widened{s_.keys}, Widened{s_.values});
+    }
+  }
+
+  // The rows from `first` on meet a block, of which the last row sees `longest` positions.
+  template <class S>
+  void meet(std::size_t first, std::size_t start, std::size_t longest, const S& keys, const S& values) {
     const __m256 scale = _mm256_set1_ps(a_.scale);
-    for (; r + kScoreRows <= rows_; r += kScoreRows) {
-      scores<kScoreRows>(s_.weights + r, q_ + r, s_.keys, a_.head_dim, scale);
+    tiles(first, [&](std::size_t r, auto rows) { scores<rows>(s_.weights + r, q_ + r, keys, a_.head_dim, scale); });
+    for (std::size_t r = first; r < rows_; ++r) {
+      s_.fade[r] = soften(s_.weights[r], s_.peak[r], s_.total[r], std::min(kKvBlock, length(r) - start));
     }
-    for (; r < rows_; ++r) scores<1>(s_.weights + r, q_ + r, s_.keys, a_.head_dim, scale);
-    const std::size_t longest = length(rows_ - 1) - start;
-    widen_values(static_cast<const Storage*>(a_.values) + base, longest < kKvBlock ? longest : kKvBlock);
-    for (r = first; r < rows_; ++r) {
-      const std::size_t seen = length(r) - start;
-      add_values(r, seen < kKvBlock ? seen : kKvBlock);
+    if (length(first) - start >= longest) {  // all see the same
+      tiles(first, [&](std::size_t r, auto rows) { add_values<rows>(r, values, longest); });
+    } else {
+      for (std::size_t r = first; r < rows_; ++r) add_values<1>(r, values, std::min(kKvBlock, length(r) - start));
     }
   }
 
-  void widen_values(const typename C::Storage* values, std::size_t count) {
-    if (stride_ == a_.head_dim) return widen_block<C>(s_.values, values, count * a_.head_dim);
+  // Calls f(row, count) for the rows from `first` on, kTileRows at a time.
+  template <class F>
+  void tiles(std::size_t first, F f) {
+    for (std::size_t r = first; r < rows_; r += kTileRows) {
+      with_constant<kTileRows>(std::min(kTileRows, rows_ - r), [&](auto rows) { f(r, rows); });
+    }
+  }
+
+  void widen_values(const typename C::Storage* values, std::size_t count, const typename C::Storage* next) {
+    if (stride_ == a_.head_dim) return widen_block<C>(s_.values, values, count * a_.head_dim, next);
     for (std::size_t p = 0; p < count; ++p) {
-      widen_block<C>(s_.values + p * stride_, values + p * a_.head_dim, a_.head_dim);
+      const std::size_t row = p * a_.head_dim;
+      widen_block<C>(s_.values + p * stride_, values + row, a_.head_dim, next + row);
     }
   }
 
-  void add_values(std::size_t r, std::size_t count) {
-    const float fade = soften(s_.weights[r], s_.peak[r], s_.total[r], count);
+  template <std::size_t ROWS, class S>
+  void add_values(std::size_t r, const S& values, std::size_t count) {
     std::size_t d = 0;
     float* out = s_.out + r * stride_;
-    for (; d + kValueVectors * kLanes <= stride_; d += kValueVectors * kLanes) {
-      gather<kValueVectors>(out + d, s_.weights[r], s_.values + d, stride_, count, fade);
+    for (; d + kTileVectors * kLanes <= stride_; d += kTileVectors * kLanes) {
+      gather<ROWS, kTileVectors>(out, stride_, s_.weights + r, s_.fade + r, values, d, stride_, count);
     }
-    for (; d < stride_; d += kLanes) gather<1>(out + d, s_.weights[r], s_.values + d, stride_, count, fade);
+    for (; d < stride_; d += kLanes) {
+      gather<ROWS, 1>(out, stride_, s_.weights + r, s_.fade + r, values, d, stride_, count);
+    }
   }
 
   void store(std::size_t r) {
