@@ -41,6 +41,12 @@ std::string at(std::size_t sequence) { return "program: sequence " + std::to_str
 
 void Program::Free::operator()(float* p) const { std::free(p); }
 
+Program::Memory Program::allocate(std::size_t floats) {
+  void* memory = nullptr;
+  if (posix_memalign(&memory, 64, floats * sizeof(float)) != 0) throw std::bad_alloc();
+  return Memory(static_cast<float*>(memory));
+}
+
 std::size_t Program::add_buffer(std::string name, Rows rows, std::size_t width, Holds holds) {
   if (width == 0 || width >= kMaxWidth || Buffer{"", rows, width, holds}.row_floats() >= kMaxWidth) {
     throw std::invalid_argument("program: buffer " + name + " must be at least 1 and less than " +
@@ -71,7 +77,7 @@ std::size_t Program::buffer_rows(std::size_t id) const {
 }
 
 std::size_t Program::workspace_bytes() const {
-  std::size_t floats = 0;
+  std::size_t floats = shared_capacity_;
   for (std::size_t n : capacity_) floats += n;
   return floats * sizeof(float);
 }
@@ -117,7 +123,7 @@ void Program::check(const Batch& batch, std::size_t first, std::size_t last) con
 }
 
 Step Program::prepare(const Batch& batch) {
-  Step step{batch, {}, {}, {}};
+  Step step{batch, {}, {}, {}, nullptr, nullptr};
   for (const Span& span : batch.sequences) {
     for (std::size_t t = 0; t < span.tokens; ++t) {
       step.positions.push_back(static_cast<std::int32_t>(span.first_position + t));
@@ -132,17 +138,33 @@ Step Program::prepare(const Batch& batch) {
   for (std::size_t b = 0; b < buffers_.size(); ++b) {
     const std::size_t floats = rows_of(buffers_[b], batch) * buffers_[b].row_floats();
     if (floats > capacity_[b]) {
-      void* memory = nullptr;
       memory_[b].reset();
       capacity_[b] = 0;
-      if (posix_memalign(&memory, 64, floats * sizeof(float)) != 0) throw std::bad_alloc();
+      memory_[b] = allocate(floats);
       // Codes that no operation has written yet are read by their count of outliers.
-      if (buffers_[b].holds != Holds::kFloats) std::memset(memory, 0, floats * sizeof(float));
-      memory_[b].reset(static_cast<float*>(memory));
+      if (buffers_[b].holds != Holds::kFloats) std::memset(memory_[b].get(), 0, floats * sizeof(float));
       capacity_[b] = floats;
     }
     step.buffers.push_back(memory_[b].get());
   }
+  std::size_t floats = 0, counters = 0;
+  for (const auto& operation : operations_) {
+    const auto [some, more] = operation->shared(step);
+    floats = std::max(floats, some);
+    counters = std::max(counters, more);
+  }
+  if (floats > shared_capacity_) {
+    shared_.reset();
+    shared_capacity_ = 0;
+    shared_ = allocate(floats);
+    shared_capacity_ = floats;
+  }
+  if (counters > counter_count_) {
+    counters_.reset(new std::atomic<std::uint32_t>[counters]());
+    counter_count_ = counters;
+  }
+  if (floats > 0) step.shared = shared_.get();
+  step.counters = counters_.get();
   last_tokens_ = batch.tokens;
   last_outputs_ = batch.outputs;
   return step;

@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "kernels/kernel_table.h"
@@ -43,12 +44,17 @@ struct Step {
   std::vector<std::int32_t> positions;  // of each token
   std::vector<Span> tiles;              // the sequences, cut so that one attention item is not too long
   std::vector<float*> buffers;
+  float* shared = nullptr;                         // as many floats as the operation that asks for the most
+  std::atomic<std::uint32_t>* counters = nullptr;  // likewise; each is 0 between two stages
 
   float* buffer(std::size_t id) const { return buffers[id]; }
 };
 
 // A buffer (by its number) or an array outside the program (by its address) that operations read and write.
 using Resource = std::uintptr_t;
+
+// Stands for Step::shared and Step::counters: operations that use them are kept apart by it.
+constexpr Resource kShared = ~Resource{0};
 
 class Operation {
  public:
@@ -58,6 +64,8 @@ class Operation {
   virtual std::vector<Resource> writes() const = 0;
   // Throws std::invalid_argument if this batch would make the operation read or write out of bounds.
   virtual void check(const Batch&) const {}
+  // Floats of Step::shared that it needs for this batch, and counters. An operation that needs some writes kShared.
+  virtual std::pair<std::size_t, std::size_t> shared(const Step&) const { return {0, 0}; }
   virtual std::size_t items(const Step& step) const = 0;
   virtual void run(const Step& step, std::size_t begin, std::size_t end, const Worker& worker) const = 0;
 };
@@ -127,6 +135,7 @@ class Program {
   };
   using Memory = std::unique_ptr<float[], Free>;
 
+  static Memory allocate(std::size_t floats);
   Step prepare(const Batch& batch);
   void check(const Batch& batch, std::size_t first, std::size_t last) const;
   std::size_t work(const Step& step, const std::vector<Stage>& stages, std::size_t begin, const Worker& worker,
@@ -140,6 +149,9 @@ class Program {
   std::unordered_map<std::string, std::size_t> names_;
   std::vector<Memory> memory_;
   std::vector<std::size_t> capacity_;  // floats
+  Memory shared_;
+  std::size_t shared_capacity_ = 0, counter_count_ = 0;
+  std::unique_ptr<std::atomic<std::uint32_t>[]> counters_;
   std::size_t regions_ = 0;
   std::size_t last_tokens_ = 0, last_outputs_ = 0;
   std::vector<std::unique_ptr<Operation>> operations_;

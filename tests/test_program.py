@@ -171,6 +171,44 @@ def test_threads_change_no_bit(isa: str, threads: int) -> None:
         assert_equal_bits(contents(many), contents(one))
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize(("kv_heads", "group", "head_dim", "dtype"), [(1, 3, 16, np.float32), (2, 8, 20, np.float16)])
+def test_attention_in_segments_equals_the_whole(
+    isa: str, threads: int, kv_heads: int, group: int, head_dim: int, dtype: Any
+) -> None:
+    """Over a long context few tokens are computed in segments, many whole; each row's bits are the same.
+
+    Contexts end before, at and after the ends of segments of 512 positions; runs follow one another.
+    """
+    generator, blocks = np.random.default_rng(3), 56
+    shape = (blocks, kv_heads, head_dim, _core.KV_BLOCK)
+    keys = generator.standard_normal(shape).astype(dtype)
+    values = generator.standard_normal((blocks, kv_heads, _core.KV_BLOCK, head_dim)).astype(dtype)
+    width = kv_heads * group * head_dim
+    p = _core.Program(isa)
+    p.buffer("q", width)
+    p.buffer("out", width)
+    rows = generator.standard_normal((60, width)).astype(np.float32)
+    p.embedding("q", rows)
+    p.attention("out", "q", keys, values, 0.3)
+    table = generator.permutation(blocks).astype(np.int32)
+
+    def run(lengths: list[int], starts: list[int], ids: list[int]) -> np.ndarray:
+        tables = np.stack([table] * len(lengths))
+        p.run(i32(ids), i32(lengths), i32(starts), tables, i32([]), threads=threads)
+        return p.read("out")
+
+    for end in (511, 512, 513, 1024, 1600):
+        whole = run([50], [end - 50], list(range(50)))
+        first, last = end - 1, end - 2
+        alone = run([1], [first], [49])
+        np.testing.assert_array_equal(bits(alone[0]), bits(whole[49]))
+        both = run([1, 1, 1], [last, 20, first], [48, 0, 49])  # one short context among them
+        np.testing.assert_array_equal(bits(both[0]), bits(whole[48]))
+        np.testing.assert_array_equal(bits(both[2]), bits(whole[49]))
+        np.testing.assert_array_equal(bits(run([2], [last], [48, 49])), bits(whole[48:]))
+
+
 def test_a_batch_grows_and_shrinks(isa: str) -> None:
     """A used program answers as a fresh one, whatever it ran before; its buffers stay as large as they once were."""
     used, size = layer(isa), 0

@@ -88,7 +88,8 @@ class KvWriteOp final : public Operation {
   std::size_t k_, v_;
 };
 
-// Items are (tile of tokens, KV head), heads of a tile together.
+// Items are (tile of tokens, KV head), heads of a tile together; where these are few and the context is long, also
+// segments of it, of which the last to be done is followed by folding them.
 class AttentionOp final : public Operation {
  public:
   AttentionOp(kernels::Attention* kernel, const Cache& cache, std::size_t out, std::size_t q, std::size_t heads,
@@ -96,17 +97,56 @@ class AttentionOp final : public Operation {
       : kernel_(kernel), c_(cache), out_(out), q_(q), heads_(heads), scale_(scale) {}
   const char* name() const override { return "attention"; }
   std::vector<Resource> reads() const override { return {q_, c_.key_resource(), c_.value_resource()}; }
-  std::vector<Resource> writes() const override { return {out_}; }
+  std::vector<Resource> writes() const override { return {out_, kShared}; }
   void check(const Batch& batch) const override { check_blocks(batch, c_.blocks, "attention"); }
-  std::size_t items(const Step& step) const override { return step.tiles.size() * c_.kv_heads; }
+  std::pair<std::size_t, std::size_t> shared(const Step& step) const override {
+    const std::size_t parts = split(step);
+    if (parts < 2) return {0, 0};
+    const std::size_t units = step.tiles.size() * c_.kv_heads;
+    return {units * parts * kernels::kMaxPartRows * kernels::partial_floats(c_.head_dim), units};
+  }
+  std::size_t items(const Step& step) const override { return step.tiles.size() * c_.kv_heads * parts(step); }
   void run(const Step& step, std::size_t begin, std::size_t end, const Worker& worker) const override {
+    const std::size_t most = parts(step);
     for (std::size_t item = begin; item < end; ++item) {
-      attend(step, step.tiles[item / c_.kv_heads], item % c_.kv_heads, worker);
+      const std::size_t unit = item / most, segment = item % most;
+      const Span& tile = step.tiles[unit / c_.kv_heads];
+      kernels::AttentionArgs a = arguments(step, tile, unit % c_.kv_heads, worker);
+      if (most > 1) {
+        a.segments = segments(tile);
+        if (segment >= a.segments) continue;
+        a.segment = segment;
+        a.partials = step.shared + unit * most * kernels::kMaxPartRows * kernels::partial_floats(c_.head_dim);
+        a.part = kernels::AttentionPart::kSegment;
+        kernel_(a);
+        if (step.counters[unit].fetch_add(1, std::memory_order_acq_rel) + 1 < a.segments) continue;
+        step.counters[unit].store(0, std::memory_order_relaxed);
+        a.part = kernels::AttentionPart::kFold;
+      }
+      kernel_(a);
     }
   }
 
  private:
-  void attend(const Step& step, const Span& tile, std::size_t head, const Worker& worker) const {
+  // With fewer items than this, segments are items, too: many enough that they come out even on the threads.
+  static constexpr std::size_t kEnough = 64;
+
+  static std::size_t segments(const Span& tile) {
+    return (tile.first_position + tile.tokens + kernels::kKvSegment - 1) / kernels::kKvSegment;
+  }
+  // Segments that are items of their own; 1: none.
+  std::size_t split(const Step& step) const {
+    if (step.tiles.size() * c_.kv_heads >= kEnough) return 1;
+    std::size_t most = 1;
+    for (const Span& tile : step.tiles) {
+      if (tile.tokens * (heads_ / c_.kv_heads) > kernels::kMaxPartRows) return 1;
+      most = std::max(most, segments(tile));
+    }
+    return most;
+  }
+  std::size_t parts(const Step& step) const { return step.shared == nullptr ? 1 : split(step); }
+
+  kernels::AttentionArgs arguments(const Step& step, const Span& tile, std::size_t head, const Worker& worker) const {
     const std::size_t group = heads_ / c_.kv_heads, width = heads_ * c_.head_dim;
     const std::size_t at = tile.first_token * width + head * group * c_.head_dim;
     kernels::AttentionArgs a{};
@@ -122,8 +162,9 @@ class AttentionOp final : public Operation {
     a.group = group;
     a.head_dim = c_.head_dim;
     a.scale = scale_;
+    a.part = kernels::AttentionPart::kWhole;
     a.scratch = worker.scratch;
-    kernel_(a);
+    return a;
   }
 
   kernels::Attention* kernel_;
@@ -159,7 +200,7 @@ void kv_write(py::array keys, py::array values, const py::array& block_table, st
   const KvWriteOp op(tier(isa).kernels.kv_write[index_of(c.dtype)], c, 0, 1);
   float* const buffers[] = {static_cast<float*>(const_cast<void*>(k.data())),
                             static_cast<float*>(const_cast<void*>(v.data()))};
-  const Step step{batch, {}, {}, {buffers[0], buffers[1]}};
+  const Step step{batch, {}, {}, {buffers[0], buffers[1]}, nullptr, nullptr};
   py::gil_scoped_release nogil;
   op.run(step, 0, c.kv_heads, Worker{0, 1, nullptr});
 }
@@ -186,7 +227,7 @@ void attention(py::array out, const py::array& q, py::array keys, py::array valu
       {q, "q"}, {keys, "keys"}, {values, "values"}, {block_table, "block_table"}};
   for (const auto& [array, name] : read) require_apart(out, array, "attention: out", name);
   const AttentionOp op(tier(isa).kernels.attention[index_of(c.dtype)], c, 0, 1, dim(q, 1), scale);
-  const Step step{batch, {}, {span}, {out_data, const_cast<float*>(q_data)}};
+  const Step step{batch, {}, {span}, {out_data, const_cast<float*>(q_data)}, nullptr, nullptr};
   const Scratch scratch;
   py::gil_scoped_release nogil;
   op.run(step, 0, span.tokens > 0 ? c.kv_heads : 0, Worker{0, 1, static_cast<std::byte*>(scratch.get())});

@@ -25,8 +25,23 @@ using KvWrite = void(void* keys, void* values, std::size_t slot, const float* ke
 // For the `group` query heads that share one KV head and `tokens` consecutive positions of one sequence, whose keys and
 // values (their own too) lie in the cache.
 //
-// Determinism: softmax runs online over blocks aligned to absolute position, each summed in a fixed order, so a row's
-// bits depend on its position alone, not on `tokens`, `group` or what else is in the batch.
+// Determinism: softmax runs online over the blocks of a segment of kKvSegment positions, and segments are folded
+// together in order; both are aligned to absolute position, and summed in a fixed order. So a row's bits depend on its
+// position alone: not on `tokens`, `group` or what else is in the batch, nor on whether one call computes the whole, or
+// one call each segment and another folds them.
+enum class AttentionPart {
+  kWhole,    // out
+  kSegment,  // `segment`, into its place in `partials`
+  kFold,     // out, from the `segments` first ones in `partials`
+};
+
+constexpr std::size_t kKvSegment = 16 * kKvBlock;
+// Rows, tokens * group, of a call that computes a part.
+constexpr std::size_t kMaxPartRows = 32;
+
+// Floats of a row in partials: head_dim weighted values, rounded up to 8, the largest score, the sum of weights.
+constexpr std::size_t partial_floats(std::size_t head_dim) { return (head_dim + 7) / 8 * 8 + 8; }
+
 struct AttentionArgs {
   float* out;  // (tokens, group, head_dim), token stride ldo
   std::size_t ldo;
@@ -38,10 +53,13 @@ struct AttentionArgs {
   const std::int32_t* block_table;
   std::size_t first_position, tokens, group, head_dim;  // head_dim <= kMaxHeadDim
   float scale;
-  void* scratch;  // kAttentionScratchBytes, aligned to 64
+  AttentionPart part;
+  std::size_t segment, segments;
+  float* partials;  // (segments, tokens * group, partial_floats(head_dim)); of kWhole none
+  void* scratch;    // kAttentionScratchBytes, aligned to 64
 };
 
-constexpr std::size_t kAttentionScratchBytes = std::size_t{200} << 10;
+constexpr std::size_t kAttentionScratchBytes = std::size_t{268} << 10;
 
 using Attention = void(const AttentionArgs& args);
 

@@ -1,5 +1,5 @@
-// Rows are (token, query head) pairs that share a KV head. A block of keys and values is widened once into scratch and
-// meets every row; per row, nothing below depends on which other rows there are.
+// Rows are (token, query head) pairs that share a KV head. A block of keys and values meets every row, widened once
+// into scratch if they are many; per row, nothing below depends on which other rows there are.
 //
 // scores:  lane = position: sum over d in order of q[d] * key[d][position]
 // values:  lane = d: sum over positions in order of weight[position] * value[position][d]
@@ -23,11 +23,13 @@ constexpr float kMinusInfinity = -__builtin_inff();
 struct Scratch {
   float keys[kMaxHeadDim * kKvBlock];
   float values[kKvBlock * kMaxHeadDim];
-  float out[kMaxRows * kMaxHeadDim];
+  float out[kMaxRows * kMaxHeadDim];  // of a segment
+  float all[kMaxRows * kMaxHeadDim];  // of the segments before
   float weights[kMaxRows][kKvBlock];
   float peak[kMaxRows];   // the largest score so far
   float total[kMaxRows];  // sum of exp(score - peak)
-  float fade[kMaxRows];   // what the block just met makes of what was summed before it
+  float all_peak[kMaxRows], all_total[kMaxRows];
+  float fade[kMaxRows];  // what the block just met makes of what was summed before it
 };
 static_assert(sizeof(Scratch) <= kAttentionScratchBytes);
 
@@ -144,18 +146,73 @@ class Rows {
         stride_((args.head_dim + kLanes - 1) / kLanes * kLanes) {
     for (std::size_t r = 0; r < rows_; ++r) {
       q_[r] = a_.q + (begin + r) / a_.group * a_.ldq + (begin + r) % a_.group * a_.head_dim;
-      s_.peak[r] = kMinusInfinity;
-      s_.total[r] = 0;
-      for (std::size_t d = 0; d < stride_; d += kLanes) _mm256_store_ps(s_.out + r * stride_ + d, _mm256_setzero_ps());
     }
   }
 
   void run() {
-    for (std::size_t start = 0; start < length(rows_ - 1); start += kKvBlock) block(start);
+    const std::size_t width = partial_floats(a_.head_dim), all_rows = a_.tokens * a_.group;
+    const auto partial = [&](std::size_t segment, std::size_t r) {
+      return a_.partials + (segment * all_rows + begin_ + r) * width;
+    };
+    if (a_.part == AttentionPart::kSegment) {
+      attend(a_.segment);
+      for (std::size_t r = 0; r < rows_; ++r) {
+        float* to = partial(a_.segment, r);
+        for (std::size_t d = 0; d < stride_; d += kLanes) _mm256_storeu_ps(to + d, _mm256_load_ps(out(r) + d));
+        to[stride_] = s_.peak[r];
+        to[stride_ + 1] = s_.total[r];
+      }
+      return;
+    }
+    for (std::size_t r = 0; r < rows_; ++r) {
+      s_.all_peak[r] = kMinusInfinity;
+      s_.all_total[r] = 0;
+      for (std::size_t d = 0; d < stride_; d += kLanes) _mm256_store_ps(all(r) + d, _mm256_setzero_ps());
+    }
+    const bool whole = a_.part == AttentionPart::kWhole;
+    const std::size_t segments = whole ? (length(rows_ - 1) + kKvSegment - 1) / kKvSegment : a_.segments;
+    for (std::size_t segment = 0; segment < segments; ++segment) {
+      if (whole) attend(segment);
+      for (std::size_t r = 0; r < rows_; ++r) {
+        const float* from = whole ? nullptr : partial(segment, r);
+        if (whole) {
+          fold(r, out(r), s_.peak[r], s_.total[r]);
+        } else {
+          fold(r, from, from[stride_], from[stride_ + 1]);
+        }
+      }
+    }
     for (std::size_t r = 0; r < rows_; ++r) store(r);
   }
 
  private:
+  float* out(std::size_t r) { return s_.out + r * stride_; }
+  float* all(std::size_t r) { return s_.all + r * stride_; }
+
+  // What the rows make of a segment, into s_.out, s_.peak and s_.total.
+  void attend(std::size_t segment) {
+    for (std::size_t r = 0; r < rows_; ++r) {
+      s_.peak[r] = kMinusInfinity;
+      s_.total[r] = 0;
+      for (std::size_t d = 0; d < stride_; d += kLanes) _mm256_store_ps(out(r) + d, _mm256_setzero_ps());
+    }
+    const std::size_t end = std::min(length(rows_ - 1), (segment + 1) * kKvSegment);
+    for (std::size_t start = segment * kKvSegment; start < end; start += kKvBlock) block(start);
+  }
+
+  // Folds a segment into those before; one that a row sees nothing of changes no bit of it.
+  void fold(std::size_t r, const float* from, float peak, float total) {
+    const float new_peak = peak > s_.all_peak[r] ? peak : s_.all_peak[r];
+    const float fade = _mm256_cvtss_f32(exp(_mm256_set1_ps(s_.all_peak[r] - new_peak)));
+    const float weight = _mm256_cvtss_f32(exp(_mm256_set1_ps(peak - new_peak)));
+    for (std::size_t d = 0; d < stride_; d += kLanes) {
+      const __m256 faded = _mm256_mul_ps(_mm256_load_ps(all(r) + d), _mm256_set1_ps(fade));
+      _mm256_store_ps(all(r) + d, _mm256_fmadd_ps(_mm256_loadu_ps(from + d), _mm256_set1_ps(weight), faded));
+    }
+    s_.all_total[r] = s_.all_total[r] * fade + total * weight;
+    s_.all_peak[r] = new_peak;
+  }
+
   // Positions that row r sees; it grows with r.
   std::size_t length(std::size_t r) const { return a_.first_position + (begin_ + r) / a_.group + 1; }
 
@@ -227,10 +284,10 @@ class Rows {
 
   void store(std::size_t r) {
     float* out = a_.out + (begin_ + r) / a_.group * a_.ldo + (begin_ + r) % a_.group * a_.head_dim;
-    const __m256 total = _mm256_set1_ps(s_.total[r]);
+    const __m256 total = _mm256_set1_ps(s_.all_total[r]);
     for (std::size_t d = 0; d < a_.head_dim; d += kLanes) {
       const std::size_t count = a_.head_dim - d < kLanes ? a_.head_dim - d : kLanes;
-      store_part(out + d, _mm256_div_ps(_mm256_load_ps(s_.out + r * stride_ + d), total), count);
+      store_part(out + d, _mm256_div_ps(_mm256_load_ps(all(r) + d), total), count);
     }
   }
 
